@@ -1,0 +1,206 @@
+"""The command line that all training scripts share. Standard library only: `--help` must be instant."""
+
+import argparse
+import difflib
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from speed_test.experiment import Experiment
+
+
+class BadInput(Exception):
+    """An argument that cannot be used. Its text is one sentence; the program ends with exit status 2."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line, parsed. For a child process `data` and `device` are settled: never "auto"."""
+
+    epochs: int
+    batch_sizes: tuple[int, ...]
+    data: str
+    data_dir: Path
+    max_steps: int | None
+    time_limit: float | None
+    results_dir: Path
+    device: str
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that says what is wrong in one sentence, without the usage in front of it."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+    def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:
+        parsed, unknown = self.parse_known_args(args)
+        if unknown:
+            self.error(self._unknown(unknown[0]))
+        return parsed
+
+    def _unknown(self, argument: str) -> str:
+        flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+        flag = argument.split("=")[0]
+        if not flag.startswith("-"):
+            return f"{argument!r} belongs to no option; write --option=value, with quotes around a list"
+        near = difflib.get_close_matches(flag, flags, n=1)
+        return f"there is no option {flag}; " + (f"did you mean {near[0]}?" if near else "see --help")
+
+
+def _argument(convert: Callable[[str], object], right: str) -> Callable[[str], object]:
+    """Turn `convert` into an argparse type whose error names the value and says what is `right`."""
+
+    def parse(text: str) -> object:
+        try:
+            return convert(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {right}") from None
+
+    return parse
+
+
+def _whole_number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError
+    return number
+
+
+def _one_of(*words: str) -> Callable[[str], object]:
+    def convert(text: str) -> str:
+        if text not in words:
+            raise ValueError
+        return text
+
+    return _argument(convert, "one of " + ", ".join(words))
+
+
+def _batch_sizes(samples: int) -> Callable[[str], tuple[int, ...]]:
+    def parse(text: str) -> tuple[int, ...]:
+        if not text.strip():
+            raise argparse.ArgumentTypeError('names no batch size; write for example "32, 64"')
+        sizes: list[int] = []
+        for part in text.split(","):
+            try:
+                size = _whole_number(part)
+            except ValueError:
+                raise argparse.ArgumentTypeError(
+                    f'{part.strip()!r} in {text!r} is not a whole number from 1 up; write for example "32, 64"'
+                ) from None
+            if size > samples:
+                raise argparse.ArgumentTypeError(f"{size} is more than the {samples:,} samples of an epoch")
+            if size in sizes:
+                raise argparse.ArgumentTypeError(f"{size} stands twice in {text!r}; name each batch size once")
+            sizes.append(size)
+        return tuple(sizes)
+
+    return parse
+
+
+def make_parser(experiment: Experiment, description: str) -> Parser:
+    """The parser of a training script; `description` heads its --help."""
+    whole = _argument(_whole_number, "a whole number from 1 up")
+    sizes = ", ".join(map(str, experiment.batch_sizes))
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument(
+        "--epochs",
+        type=whole,
+        default=experiment.epochs,
+        metavar="N",
+        help=f"how often to go through all {experiment.samples:,} samples at each batch size (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch_sizes",
+        type=_batch_sizes(experiment.samples),
+        default=experiment.batch_sizes,
+        metavar='"A, B"',
+        help=f'how many samples a training step takes; each size is timed on its own (default: "{sizes}")',
+    )
+    parser.add_argument(
+        "--data",
+        type=_one_of("auto", "real", "synthetic"),
+        default="auto",
+        metavar="WHICH",
+        help=f"real: {experiment.dataset} itself, downloaded once; synthetic: made-up samples that cost the machine "
+        "the same work, in a CSV of their own; auto: real if it can be had, else synthetic (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--data_dir",
+        type=Path,
+        default=Path("data"),
+        metavar="FOLDER",
+        help="where downloaded data lie, or will (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max_steps",
+        type=whole,
+        metavar="N",
+        help="stop each epoch after N training steps and estimate the rest: for a quick look",
+    )
+    parser.add_argument(
+        "--time_limit",
+        type=_argument(_seconds, "a number of seconds above 0"),
+        metavar="SECONDS",
+        help="stop each epoch after so many seconds and estimate the rest: for slow machines",
+    )
+    parser.add_argument(
+        "--results_dir",
+        type=Path,
+        default=Path("results"),
+        metavar="FOLDER",
+        help="where the CSV goes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device",
+        type=_one_of("auto", "mps", "cuda", "cpu"),
+        default="auto",
+        metavar="NAME",
+        help="mps (Apple GPU), cuda (NVIDIA GPU), cpu, or auto: the first of these there is (default: %(default)s)",
+    )
+    return parser
+
+
+def parse(experiment: Experiment, description: str, arguments: list[str] | None = None) -> Options:
+    """Read the command line (`arguments`, default sys.argv) and check the folders it names.
+
+    Prints one sentence to standard error and exits with status 2 where something cannot be used.
+    """
+    parser = make_parser(experiment, description)
+    options = Options(**vars(parser.parse_args(arguments)))
+    if options.data_dir.exists() and not options.data_dir.is_dir():
+        parser.error(f"--data_dir: {options.data_dir} is a file; name a folder")
+    try:
+        check_writable(options.results_dir / experiment.results)
+    except OSError as error:
+        parser.error(
+            f"--results_dir: nothing can be written to {options.results_dir} ({error.strerror}); name another folder"
+        )
+    return options
+
+
+def check_writable(folder: Path) -> None:
+    """Raise the OSError that writing a file into `folder` would raise; leave no trace of having tried.
+
+    Trying is the only sure way: access bits say nothing about read-only file systems, nor to root.
+    """
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    finally:
+        for path in missing:
+            try:
+                path.rmdir()
+            except OSError:  # never made, or another run has put its file there in the meantime
+                break

@@ -1,0 +1,66 @@
+"""The rule of --data: the real data where they can be had, else a stand-in, said aloud.
+
+A script's `load_data(options)` reads the real data (and downloads them first, if need be) for
+`options.data == "real"` and makes the stand-in for "synthetic". It raises DataUnavailable where the real
+ones cannot be had, and warns with DataWarning where they can, but something about them should be known.
+"""
+
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import replace
+
+from speed_test.command_line import Options
+
+# Offline has to be found out within 5 seconds (DESIGN: "not after a minute of retries").
+REACHABLE_SECONDS = 4
+
+
+class DataUnavailable(Exception):
+    """The real data cannot be had. Its text is one sentence that says why."""
+
+
+class DataWarning(UserWarning):
+    """The real data are there, with something about them that a person should know."""
+
+
+def settle(options: Options, load_data: Callable) -> tuple[str, str | None]:
+    """Try the real data, unless the stand-in was asked for: ("real" or "synthetic", why not the real ones).
+
+    Raises DataUnavailable for --data=real where they cannot be had.
+    """
+    if options.data == "synthetic":
+        return "synthetic", None
+    try:
+        load_data(replace(options, data="real"))
+    except DataUnavailable as error:
+        if options.data == "real":
+            raise
+        return "synthetic", str(error)
+    return "real", None
+
+
+def require_network(url: str, seconds: float = REACHABLE_SECONDS) -> None:
+    """Raise DataUnavailable unless the server of `url` answers, whatever it says, within `seconds`.
+
+    A thread of its own keeps the time: looking up a host's name obeys no socket timeout. urllib, and not
+    a bare socket, since it goes through the proxy where a network has one, as the download will.
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
+        except urllib.error.HTTPError:
+            pass  # an error page is an answer
+        except (OSError, ValueError):
+            return
+        answered.set()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not answered.is_set():
+        raise DataUnavailable(f"{urllib.parse.urlsplit(url).hostname} cannot be reached")

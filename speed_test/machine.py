@@ -1,0 +1,205 @@
+"""What machine this is, in words that tell it from every other: for the rows, the file name and the screen.
+
+All of it is found out in the parent, without a framework, but for the GPU of an NVIDIA machine, which the
+framework knows best: its facts come in with the device's description.
+"""
+
+import math
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from speed_test.results import file_safe
+
+GIB = 2**30
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the training runs on, as the framework describes it: `type` is "mps", "cuda" or "cpu".
+
+    `framework` is its name as it is written, such as "PyTorch".
+    `name`, `gpu_cores` (NVIDIA: streaming multiprocessors) and `memory_bytes` are the GPU's own, and None
+    where the operating system knows them and the framework does not (Apple), or there is no GPU.
+    """
+
+    type: str
+    framework: str
+    framework_version: str
+    name: str | None = None
+    gpu_cores: int | None = None
+    memory_bytes: int | None = None
+    tf32: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine columns of a row. What is unknown is None."""
+
+    machine: str
+    chip: str | None
+    cpu_cores: int | None
+    gpu_cores: int | None
+    memory_gb: int | None
+    os: str
+    python_version: str
+
+
+def describe(device: Device) -> Machine:
+    """Describe this machine as `device` sees it: by its GPU if it trains there, by its CPU if not."""
+    apple = _apple() if platform.system() == "Darwin" else {}
+    cpu_cores = apple.get("cpu_cores") or _cpu_cores()
+    gpu_cores = None
+    if device.type == "cuda":
+        chip, gpu_cores, memory = device.name, device.gpu_cores, device.memory_bytes
+    else:
+        chip, memory = apple.get("chip") or _cpu_name(), apple.get("memory_bytes") or _memory_bytes()
+        if device.type == "mps":
+            gpu_cores = apple.get("gpu_cores")
+    memory_gb = as_sold(memory)
+    parts = [chip or "unknown_chip"]
+    if memory_gb:
+        parts.append(f"{memory_gb}GB_Memory")
+    if device.type == "mps" and gpu_cores:
+        parts.append(f"{gpu_cores}_GPU_Cores")
+    if device.type == "cpu" and cpu_cores:
+        parts.append(f"{cpu_cores}_CPU_Cores")
+    return Machine(
+        machine="_".join(file_safe(part) for part in parts),
+        chip=chip,
+        cpu_cores=cpu_cores,
+        gpu_cores=gpu_cores,
+        memory_gb=memory_gb,
+        os=_os_name(),
+        python_version=platform.python_version(),
+    )
+
+
+def as_sold(memory_bytes: int | None) -> int | None:
+    """The memory in GB (2^30 bytes) under which it is sold: 62.7 GiB as Linux counts it are 64.
+
+    Firmware, the kernel and a GPU's driver keep a few percent for themselves, how many differs from one
+    version to the next, and a machine must keep its name. Rounding up to an eighth of the power of two
+    below (32 to 64: steps of 4) hits the sizes that are built, 18, 24, 36, 48, 80 and 96 GB among them.
+    """
+    if not memory_bytes:
+        return None
+    size = memory_bytes / GIB
+    step = max(1, 2 ** (math.floor(math.log2(size)) - 3)) if size >= 1 else 1
+    return math.ceil(size / step) * step
+
+
+def _output(*command: str) -> str:
+    """What `command` prints, or "" where it is missing, fails or hangs."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return ""
+
+
+def _apple() -> dict:
+    """Chip, memory and cores of a Mac. `sysctl` and `ioreg` take milliseconds, system_profiler 260 of them."""
+    listing = _output("sysctl", "hw", "machdep.cpu.brand_string")
+    known = dict(line.split(": ", 1) for line in listing.splitlines() if ": " in line)
+    gpu = _output("ioreg", "-rc", "AGXAccelerator", "-d1")
+    cores = re.search(r'"gpu-core-count" = (\d+)', gpu)
+    model = re.search(r'"model" = "([^"]+)"', gpu)
+    chip = known.get("machdep.cpu.brand_string", "").strip()
+    if model and (not chip or chip.startswith("VirtualApple")):  # VirtualApple: an Intel Python under Rosetta
+        chip = model[1]
+    # Levels are counted rather than named: a chip may have "Super" cores beside "Performance" ones.
+    levels = [int(known[key]) for key in known if re.fullmatch(r"hw\.perflevel\d+\.physicalcpu", key)]
+    all_cores = sum(levels) or int(known.get("hw.physicalcpu", 0)) or int(known.get("hw.ncpu", 0))
+    return {
+        "chip": chip or None,
+        "memory_bytes": int(known.get("hw.memsize", 0)) or None,
+        "cpu_cores": all_cores or None,
+        "gpu_cores": int(cores[1]) if cores else None,
+    }
+
+
+def _cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    try:
+        name = re.search(r"^model name\s*: *(.*\S)", cpuinfo.read_text(errors="replace"), flags=re.MULTILINE)
+    except OSError:
+        name = None
+    if name:
+        return " ".join(name[1].split())
+    try:  # the last resort, since it takes over a second: Windows, and Arm machines without a "model name"
+        from cpuinfo import get_cpu_info
+
+        brand = get_cpu_info().get("brand_raw")
+    except Exception:  # it guesses in many ways, and each may fail in one of its own
+        brand = None
+    return brand or platform.processor() or platform.machine() or None
+
+
+def _control_group(file: str) -> str:
+    """A limit that a container sets, such as `cpu.max`: "" where there is none."""
+    try:
+        return (Path("/sys/fs/cgroup") / file).read_text()
+    except OSError:
+        return ""
+
+
+def _cpu_cores() -> int | None:
+    """The physical cores that this process may use: a container given 2 of 64 has 2."""
+    import psutil
+
+    counts = [psutil.cpu_count(logical=False) or os.cpu_count() or 0]
+    if hasattr(os, "sched_getaffinity"):
+        counts.append(len(os.sched_getaffinity(0)))
+    quota = re.fullmatch(r"(\d+) (\d+)\s*", _control_group("cpu.max"))
+    if quota:
+        counts.append(math.ceil(int(quota[1]) / int(quota[2])))
+    return min(counts) or None
+
+
+def _memory_bytes() -> int:
+    import psutil
+
+    total = psutil.virtual_memory().total
+    limit = _control_group("memory.max").strip()
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def _os_name() -> str:
+    if platform.system() == "Darwin":
+        return f"macOS {platform.mac_ver()[0]}"
+    if platform.system() == "Linux":
+        try:
+            return platform.freedesktop_os_release()["PRETTY_NAME"]
+        except (OSError, KeyError):
+            pass
+    return f"{platform.system()} {platform.release()}"
+
+
+def power_source() -> str | None:
+    """ "mains" or "battery", on which laptops run slower; None where there is no battery to ask."""
+    import psutil
+
+    try:
+        battery = psutil.sensors_battery()
+    except (AttributeError, OSError, RuntimeError):  # not on every system, and not on every new machine
+        return None
+    if battery is None or battery.power_plugged is None:
+        return None
+    return "mains" if battery.power_plugged else "battery"
+
+
+def code_version(project: Path = PROJECT) -> str:
+    """The commit of this checkout, with "-dirty" where a tracked file differs from it; "" outside of one.
+
+    Rows in results/ are no code: they change with every run, and dirty nothing.
+    """
+    git = ("git", "-C", str(project))
+    top = _output(*git, "rev-parse", "--show-toplevel").strip()
+    if not top or Path(top).resolve() != project.resolve():  # a copy that lies inside some other checkout
+        return ""
+    commit = _output(*git, "rev-parse", "--short=12", "HEAD").strip()
+    changed = _output(*git, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
+    return f"{commit}-dirty" if commit and changed.strip() else commit

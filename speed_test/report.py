@@ -1,0 +1,152 @@
+"""What a person sees: the header, a line for each epoch, warnings, and the table at the end."""
+
+import contextlib
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from speed_test.command_line import Options
+from speed_test.experiment import Experiment
+from speed_test.machine import Device, Machine, power_source
+from speed_test.results import Results
+
+LONG_EPOCH_SECONDS = 3600
+
+
+def _say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    print(f"WARNING: {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show `text` on the terminal while something slow goes on, and take it away again."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    print(text + " ...", end="\r", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print(" " * (len(text) + 4), end="\r", file=sys.stderr, flush=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("s" if number != 1 else "")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: "45 s", "12 min", "3 h 20 min"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def header(experiment: Experiment, options: Options, device: Device, machine: Machine, results: Results) -> None:
+    sizes = ", ".join(map(str, options.batch_sizes))
+    cores = _count(machine.cpu_cores, "CPU core") if machine.cpu_cores else None
+    if device.type != "cpu":
+        unit = "GPU core" if device.type == "mps" else "multiprocessor"
+        cores = _count(machine.gpu_cores, unit) if machine.gpu_cores else None
+    memory = f"{machine.memory_gb} GB" if machine.memory_gb else None
+    facts = ", ".join(fact for fact in (machine.chip, cores, memory, machine.os) if fact)
+    _say(f"{experiment.model} on {experiment.dataset} ({options.data}), {device.framework} {device.framework_version}")
+    _say(f"{experiment.samples:,} {experiment.samples_are}, {_count(options.epochs, 'epoch')} at batch size {sizes}")
+    _say(f"{facts} -> {device.type}")
+    _say("Results go to")
+    _say(f"  {results.path}")
+    if results.left_alone:
+        warn(f"{results.left_alone} has other columns than this version writes, so it is left as it is")
+    if power_source() == "battery":
+        warn("on battery, which slows many laptops down: plug it in for a figure that lasts")
+    _say()
+
+
+def warn_if_long(experiment: Experiment, options: Options, batch_size: int, rate: float) -> None:
+    """Warn before an epoch of more than an hour; `rate` is the compute limit in samples per second."""
+    seconds = experiment.samples / rate
+    if options.max_steps:
+        seconds = min(seconds, options.max_steps * batch_size / rate)
+    if options.time_limit:
+        seconds = min(seconds, options.time_limit)
+    if seconds > LONG_EPOCH_SECONDS:
+        warn(
+            f"an epoch at batch size {batch_size} will take about {duration(seconds)}; "
+            "--time_limit=60 stops each after 60 s and estimates the rest"
+        )
+
+
+def _seconds(row: dict) -> str:
+    return f"{row['epoch_seconds']:,.1f}" + ("*" if row["estimated"] else "")
+
+
+def epoch(row: dict, options: Options) -> None:
+    measured = f" (measured: {row['measured_seconds']:,.1f} s)" if row["estimated"] else ""
+    _say(
+        f"batch size {row['batch_size']}, epoch {row['epoch']} of {options.epochs}: {row['epoch_seconds']:,.1f} s"
+        f"{measured}, {row['samples_per_second']:,.0f} samples/s, loss {row['train_loss']:.2f}"
+    )
+
+
+def failure(row: dict) -> None:
+    _say(f"batch size {row['batch_size']}: {row['status'].replace('_', ' ')}: {row['error']}")
+
+
+def table(rows: list[dict], results: Results) -> None:
+    """Print a line for each batch size: medians over its epochs."""
+    lines = [("batch size", "seconds/epoch", "samples/s", "of limit", "peak memory", "status")]
+    for batch_size in dict.fromkeys(row["batch_size"] for row in rows):
+        lines.append(_summary([row for row in rows if row["batch_size"] == batch_size]))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    _say()
+    for line in lines:
+        cells = [cell.rjust(width) for cell, width in zip(line[:-1], widths[:-1], strict=True)]
+        _say("   ".join([*cells, line[-1]]))
+    if any(row.get("estimated") for row in rows):
+        _say("* estimated from a part of the epoch")
+    _say()
+    _say("The rows are in")
+    _say(f"  {results.path}")
+
+
+def _summary(rows: list[dict]) -> tuple[str, ...]:
+    done = [row for row in rows if row["status"] == "ok"]
+    status = rows[-1]["status"].replace("_", " ")
+    if not done:
+        return str(rows[0]["batch_size"]), "", "", "", "", status
+    if status != "ok":
+        status += f" after {_count(len(done), 'epoch')}"
+
+    def median(value) -> float:
+        return statistics.median(value(row) for row in done)
+
+    peaks = [row["peak_memory_gb"] for row in done if row["peak_memory_gb"] is not None]
+    return (
+        str(rows[0]["batch_size"]),
+        f"{median(lambda row: row['epoch_seconds']):,.1f}" + ("*" if done[0]["estimated"] else ""),
+        f"{median(lambda row: row['samples_per_second']):,.0f}",
+        f"{median(lambda row: row['samples_per_second'] / row['compute_samples_per_second']):.0%}",
+        f"{max(peaks):.1f} GB" if peaks else "",
+        status,
+    )
+
+
+def _epochs_in(rows: list[dict], path: Path) -> str:
+    finished = sum(row["status"] == "ok" for row in rows)
+    if not finished:
+        return "no epoch was finished"
+    return f"{_count(finished, 'finished epoch')} {'is' if finished == 1 else 'are'} in\n  {path}"
+
+
+def stopped(rows: list[dict], results: Results) -> None:
+    _say(f"\nStopped; {_epochs_in(rows, results.path)}")
+
+
+def rescue(results: Results) -> None:
+    warn(f"these rows could not be written to {results.path}; copy them from here:")
+    _say(results.unwritten)

@@ -1,0 +1,62 @@
+"""What the tests share: running a speed test as a user does, offline, and reading its CSV."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CIFAR100 = ROOT / "pytorch_test_computer_vision_cifar100.py"
+SMALL = ROOT / "tests" / "small_speed_test.py"
+
+# A proxy that refuses at once: no test reaches the network, whether or not the machine has one.
+OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+
+
+def environment(**changes: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    return kept | OFFLINE | {"PYTHONPATH": str(ROOT)} | changes
+
+
+def run(script: Path, *arguments: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(script), *arguments],
+        cwd=cwd,
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def start(script: Path, *arguments: str, cwd: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def the_csv(folder: Path) -> Path:
+    files = list((folder / "results").rglob("*.csv"))
+    assert len(files) == 1, files
+    return files[0]
+
+
+def rows(path: Path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """An empty folder that is also the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

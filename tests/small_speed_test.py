@@ -1,0 +1,73 @@
+"""A speed test of a tiny network, some of whose batch sizes come to a bad end in the middle of epoch 2."""
+
+import itertools
+import os
+import signal
+import time
+from pathlib import Path
+
+from speed_test import Experiment, main
+
+RAISES, KILLED, OUT_OF_MEMORY, NOT_FINITE, STUCK = 3, 4, 5, 6, 7
+
+EXPERIMENT = Experiment(
+    framework="pytorch",
+    model="tiny",
+    dataset="NOISE",
+    input_size=4,
+    samples=50,
+    samples_are="vectors of 4",
+    results="results_tiny",
+    epochs=2,
+    batch_sizes=(8, 16),
+)
+
+
+def load_data(options):
+    pass
+
+
+def train(batch_size, options, clock):
+    import torch
+
+    from speed_test.pytorch import remember
+
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.Adam(model.parameters())
+    data = torch.rand(EXPERIMENT.samples, 4)
+    epochs = itertools.count()  # 0 is the look at the first batch, before the warm-up
+
+    def batches():
+        epoch = next(epochs)
+        for number, batch in enumerate(data.split(batch_size)):
+            if epoch == 2 and number == 1:
+                come_to_a_bad_end(batch_size)
+            yield (batch * float("nan"),) if epoch == 2 and batch_size == NOT_FINITE else (batch,)
+
+    def step(batch):
+        loss = model(batch).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    clock.time_epochs(step, batches, EXPERIMENT.samples, rewind=remember(model, optimizer))
+
+
+def come_to_a_bad_end(batch_size):
+    import torch
+
+    if batch_size == RAISES:
+        raise ValueError("the third wheel,\nas planned")
+    if batch_size == KILLED:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if batch_size == OUT_OF_MEMORY:
+        torch.empty(2**50)
+    if batch_size == STUCK:
+        Path("stuck.pid").write_text(str(os.getpid()))
+        time.sleep(600)
+
+
+if __name__ == "__main__":
+    main(EXPERIMENT, load_data, train)

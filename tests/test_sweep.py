@@ -1,0 +1,145 @@
+"""What becomes of rows and processes when a batch size fails, is killed, or the user has had enough."""
+
+import os
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+
+from speed_test import sweep
+from tests.conftest import SMALL, rows, run, start, the_csv
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+
+
+def status_of(folder):
+    return [(row["batch_size"], row["epoch"], row["status"]) for row in rows(the_csv(folder))]
+
+
+@posix
+def test_a_failure_is_a_row_and_the_sweep_goes_on(tmp_path):
+    done = run(SMALL, "--batch_sizes=3, 4, 6, 8", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert status_of(tmp_path) == [
+        ("3", "1", "ok"),
+        ("3", "2", "failed"),
+        ("4", "1", "ok"),
+        ("4", "2", "failed"),
+        ("6", "1", "ok"),
+        ("6", "2", "failed"),
+        ("8", "1", "ok"),
+        ("8", "2", "ok"),
+    ]
+    reasons = [row["error"] for row in rows(the_csv(tmp_path)) if row["status"] == "failed"]
+    assert reasons[0].startswith("ValueError: the third wheel, as planned (small_speed_test.py, line ")
+    assert "SIGKILL" in reasons[1]
+    assert "the loss of epoch 2 is nan" in reasons[2]
+    failed = [row for row in rows(the_csv(tmp_path)) if row["status"] == "failed"]
+    assert all(row["epoch_seconds"] == row["train_loss"] == row["estimated"] == "" for row in failed)
+    assert all(row["machine"] and row["run_id"] and row["started_at"] for row in failed)
+
+
+def test_out_of_memory_skips_larger_sizes_only(tmp_path):
+    done = run(SMALL, "--batch_sizes=5, 8, 2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert status_of(tmp_path) == [
+        ("5", "1", "ok"),
+        ("5", "2", "out_of_memory"),
+        ("8", "", "skipped"),
+        ("2", "1", "ok"),
+        ("2", "2", "ok"),
+    ]
+    memory, skipped = (row["error"] for row in rows(the_csv(tmp_path)) if row["status"] != "ok")
+    assert "allocate" in memory
+    assert skipped == "batch size 5 ran out of memory already"
+    assert "out of memory after 1 epoch" in done.stdout
+
+
+def test_killed_by_the_system_for_its_memory(monkeypatch):
+    class Ended:
+        exitcode = -9
+
+    child = sweep._Child.__new__(sweep._Child)
+    child._process, child._kills = Ended, 3
+    monkeypatch.setattr(sweep, "_system_kills", lambda: 4)
+    assert child.how_it_ended()[0] == "out_of_memory"
+    monkeypatch.setattr(sweep, "_system_kills", lambda: 3)
+    assert child.how_it_ended()[0] == "failed"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.65 GiB",
+        "MPS backend out of memory (MPS allocated: 17.57 GB, other allocations: 1.2 GB, max allowed: 18.13 GB)",
+        "Invalid buffer size: 24.00 GB",
+        "[enforce fail at alloc_cpu.cpp:128] err == 0. DefaultCPUAllocator: can't allocate memory",
+    ],
+)
+def test_every_framework_says_out_of_memory_in_its_own_way(message):
+    assert sweep._explain(_raised(RuntimeError(message)))[0] == "out_of_memory"
+    assert sweep._explain(_raised(RuntimeError("shapes differ")))[0] == "failed"
+
+
+def _raised(error):
+    try:
+        raise error
+    except RuntimeError as raised:
+        return raised
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+@posix
+@pytest.mark.parametrize("whole_group", [True, False], ids=["as the terminal does", "parent only"])
+def test_ctrl_c_in_mid_epoch(tmp_path, whole_group):
+    process = start(SMALL, "--batch_sizes=8, 7, 2", cwd=tmp_path)
+    note = tmp_path / "stuck.pid"
+    wait_for(lambda: note.exists() and note.read_text())
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert int(note.read_text()) in [member.pid for member in family]
+    before = time.monotonic()
+    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - before < 5
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert "3 finished epochs are in" in out
+    assert str(the_csv(tmp_path).name) in out
+    assert status_of(tmp_path) == [("8", "1", "ok"), ("8", "2", "ok"), ("7", "1", "ok")]
+    wait_for(lambda: not any(member.is_running() for member in family), seconds=3)
+
+
+@posix
+def test_a_killed_parent_leaves_its_rows_and_no_child(tmp_path):
+    process = start(SMALL, "--batch_sizes=7", cwd=tmp_path)
+    note = tmp_path / "stuck.pid"
+    wait_for(lambda: note.exists() and note.read_text())
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(member.is_running() for member in family), seconds=10)
+    assert status_of(tmp_path) == [("7", "1", "ok")]
+
+
+def test_rows_wait_for_the_disk_and_are_printed_if_it_stays_full(tmp_path):
+    (tmp_path / "results" / "results_tiny").mkdir(parents=True)
+    blocker = "import os, speed_test.results as r\ndef full(fd): raise OSError(28, 'No space left on device')\n"
+    (tmp_path / "full_disk.py").write_text(
+        blocker + "r.os.fsync = full\nimport runpy, sys\n"
+        "if __name__ == '__main__':\n    runpy.run_path(sys.argv.pop(1), run_name='__main__')\n"
+    )
+    done = run(tmp_path / "full_disk.py", str(SMALL), "--epochs=1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    printed = [line for line in done.stdout.splitlines() if line.count(",") > 30]
+    assert [line.split(",")[0] for line in printed] == ["8", "16"]
+    assert the_csv(tmp_path).read_bytes() == b""
