@@ -32,8 +32,9 @@ Batch = tuple  # of arrays or tensors, which all have the batch's samples along 
 class Clock:
     """Times epochs of one batch size, and sends a row for each.
 
-    `backend` is the framework's module (`wait`, `peak_memory_gb`); `send(kind, content)` takes "rate"
-    (samples per second of the compute limit) once, then "row" (a dict of columns) for every epoch.
+    `backend` is the framework's module (`wait`, `peak_memory_gb`). `send(kind, content)` takes "rate"
+    (samples per second of the compute limit) once, then "row" (a dict of columns) for every epoch, and
+    returns when the row is safe.
     """
 
     def __init__(

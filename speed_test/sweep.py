@@ -67,7 +67,7 @@ def _fail(status: int, reason: object) -> None:
 def _run(
     experiment: Experiment, options: Options, load_data: Callable, train: Callable, interrupt: "_Interrupt"
 ) -> int:
-    with report.working(f"Starting {experiment.framework} and looking for {experiment.dataset}"):
+    with report.working(f"Getting {experiment.framework} and {experiment.dataset} ready"):
         device, options = _prepare(experiment, options, load_data, interrupt)
     here = machine.describe(device)
     results = Results(
@@ -95,19 +95,18 @@ def _prepare(
     child = _Child(_prepare_child, (experiment, options, load_data), interrupt)
     found = {}
     for kind, content in child.messages():
-        if kind == "raise":
-            raise content
-        if kind == "failed":
-            raise ChildFailed(content[1])
         if kind == "warning":
             report.warn(content)
         else:
             found[kind] = content
+    if "raise" in found:
+        raise found["raise"]
     if "data" not in found:
-        raise ChildFailed(f"preparing the run failed: it {child.how_it_ended()[1]}")
+        _, reason = found.get("failed") or child.how_it_ended()
+        raise ChildFailed(f"the preparation of the run failed: {reason}")
     which, why_not_real = found["data"]
     if why_not_real:
-        report.warn(f"SYNTHETIC DATA, not {experiment.dataset}: {why_not_real}. Speed is the same; the CSV says so.")
+        report.warn(f"SYNTHETIC DATA, not {experiment.dataset}: {why_not_real}")
     device = found["device"]
     return device, replace(options, device=device.type, data=which)
 
@@ -246,12 +245,12 @@ class _Child:
 
     def __init__(self, job: Callable, arguments: tuple, interrupt: _Interrupt) -> None:
         context = multiprocessing.get_context("spawn")
-        self._inbox, outbox = context.Pipe(duplex=False)
+        self._pipe, childs_end = context.Pipe()
         self._interrupt = interrupt
         self._kills = _system_kills()
-        self._process = context.Process(target=_child_main, args=(outbox, job, arguments))
+        self._process = context.Process(target=_child_main, args=(childs_end, job, arguments))
         interrupt.start(self._process)
-        outbox.close()  # so that the pipe ends with the child
+        childs_end.close()  # so that the pipe ends with the child
 
     def messages(self) -> Iterator[tuple[str, object]]:
         """Yield (kind, content) until the child has ended.
@@ -263,15 +262,15 @@ class _Child:
                 # Asked before the pipe: what a child sent before its end is read before the loop ends. And asked
                 # for again and again, for workers of a dead child may keep its end of the pipe open.
                 alive = self._process.is_alive()
-                while self._inbox.poll(0.1 if alive else 0):
-                    yield self._inbox.recv()
-                    if self._interrupt.caught:
-                        break
+                while not self._interrupt.caught and self._pipe.poll(0.1 if alive else 0):
+                    yield self._pipe.recv()
+                    with contextlib.suppress(OSError):  # the child is gone already
+                        self._pipe.send("go on")
                 if self._interrupt.caught:
                     raise KeyboardInterrupt
                 if not alive:
                     return
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             self._process.join(SECONDS_TO_EXIT)
         except KeyboardInterrupt:
             yield from self._stop()
@@ -283,8 +282,8 @@ class _Child:
         """End the child, and yield what it had sent by then."""
         _end(self._process)
         try:
-            while self._inbox.poll(0):
-                yield self._inbox.recv()
+            while self._pipe.poll(0):
+                yield self._pipe.recv()
         except (EOFError, OSError):
             return
 
@@ -328,14 +327,16 @@ def _system_kills() -> int:
         return 0
 
 
-def _child_main(outbox: Connection, job: Callable, arguments: tuple) -> None:
+def _child_main(pipe: Connection, job: Callable, arguments: tuple) -> None:
     """The child: run the job, and send its end if that is an exception."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # lets it tidy up what it began
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def send(kind: str, content: object) -> None:
-        outbox.send((kind, content))
+        """Return once the parent is done with it, so that it saves and prints nothing while an epoch is timed."""
+        pipe.send((kind, content))
+        pipe.recv()
 
     try:
         job(send, *arguments)
