@@ -132,7 +132,7 @@ def train(batch_size, options, clock):
     import torchvision
     from torch.nn.functional import cross_entropy
 
-    from speed_test.pytorch import remember
+    from speed_test.pytorch import remember, shuffled_batches
 
     torch.manual_seed(SEED)
     device = torch.device(options.device)
@@ -141,12 +141,7 @@ def train(batch_size, options, clock):
 
     # The whole set is 154 MB of bytes: on the device, no batch ever has to wait for a copy.
     images, labels = (part.to(device) for part in load_data(options))
-    shuffle = torch.Generator().manual_seed(SEED)
-
-    def batches():
-        order = torch.randperm(len(labels), generator=shuffle).to(device)
-        for chosen in order.split(batch_size):
-            yield images.index_select(0, chosen), labels.index_select(0, chosen)
+    batches = shuffled_batches(images, labels, batch_size=batch_size, seed=SEED)
 
     def step(images, labels):
         loss = cross_entropy(model(images.float() / 255), labels)

@@ -43,7 +43,7 @@ class Bench(Clock):
 
     def epoch(self, step, batches, samples: int, **limits) -> dict:
         """The real clock's epoch under `limits`, such as max_steps."""
-        limited = Clock(self.experiment, replace(self.options, **limits), self.batch_size, pytorch, self._send)
+        limited = Clock(self.experiment, self.options.but(**limits), self.batch_size, pytorch, self._send)
         return limited.time_epoch(1, step, batches, samples, compute_rate=1.0)
 
 
@@ -101,7 +101,7 @@ def run(clock: type[Bench], batch_size: int, samples: int, rounds: int = 0) -> B
     """Let the script's own `train` run under `clock`, on a stand-in of `samples` images."""
     experiment = replace(script.EXPERIMENT, samples=samples)
     device = pytorch.describe_device("auto").type
-    options = Options(1, (batch_size,), "synthetic", Path("data"), None, None, Path("results"), device)
+    options = Options(epochs=1, data="synthetic", max_steps=None, time_limit=None, device=device)
     bench = clock(experiment, options, batch_size, pytorch, lambda kind, content: None)
     bench.rounds = rounds
     script.EXPERIMENT = experiment

@@ -34,7 +34,7 @@ class Clock:
 
     `backend` is the framework's module (`wait`, `peak_memory_gb`). `send(kind, content)` takes "rate"
     (samples per second of the compute limit) once, then "row" (a dict of columns) for every epoch, and
-    returns when the row is safe.
+    returns when the row is safe; "say" (a line of text) any time.
     """
 
     def __init__(
@@ -46,6 +46,11 @@ class Clock:
         self._wait = lambda: backend.wait(options.device)
         self._peak_memory_gb = lambda: peak_memory_gb(backend, options.device)
         self._send = send
+        self._to_device: Callable[..., Batch] = lambda *batch: batch
+
+    def say(self, text: str) -> None:
+        """Print a line for the user, in the parent and so in order."""
+        self._send("say", text)
 
     def time_epochs(
         self,
@@ -53,16 +58,19 @@ class Clock:
         batches: Callable[[], Iterable[Batch]],
         samples: int,
         rewind: Callable[[], None],
+        to_device: Callable[..., Batch] | None = None,
     ) -> None:
         """Warm up, then time `--epochs` epochs.
 
         `step(*batch)` trains on one batch and returns its mean loss, left on the device. `batches()` gives
-        the batches of one epoch over `samples` samples, each on the device already. `rewind()` undoes all
-        training so far.
+        the batches of one epoch over `samples` samples; where they do not lie on the device,
+        `to_device(*batch)` puts one there. `rewind()` undoes all training so far.
 
         Raises FloatingPointError where the loss of an epoch is not finite.
         """
-        first = next(iter(batches()))
+        if to_device:
+            self._to_device = to_device
+        first = self._to_device(*next(iter(batches())))
         warmup_seconds = self.warm_up(step, self._shapes(first, samples))
         compute_rate = self.compute_limit(step, first)
         rewind()
@@ -130,7 +138,7 @@ class Clock:
                 waited += time.perf_counter() - asked
                 if batch is None:
                     break
-                loss = step(*batch)
+                loss = step(*self._to_device(*batch))
                 size = len(batch[0])
                 # Summed where it lies: reading it here would make the device wait in every step.
                 loss_sum = loss * size if loss_sum is None else loss_sum + loss * size

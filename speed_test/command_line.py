@@ -6,7 +6,6 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from speed_test.experiment import Experiment
@@ -16,9 +15,11 @@ class BadInput(Exception):
     """An argument that cannot be used. Its text is one sentence; the program ends with exit status 2."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """The command line, parsed. For a child process `data` and `device` are settled: never "auto"."""
+class Options(argparse.Namespace):
+    """The command line, parsed, with what a script has added of its own.
+
+    For a child process `data` and `device` are settled: never "auto".
+    """
 
     epochs: int
     batch_sizes: tuple[int, ...]
@@ -29,6 +30,10 @@ class Options:
     results_dir: Path
     device: str
 
+    def but(self, **changes: object) -> "Options":
+        """The same options, some of them changed."""
+        return Options(**{**vars(self), **changes})
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that says what is wrong in one sentence, without the usage in front of it."""
@@ -36,8 +41,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: {message}\n")
 
-    def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:
-        parsed, unknown = self.parse_known_args(args)
+    def parse_args(self, args: list[str] | None = None, namespace: Options | None = None) -> Options:
+        parsed, unknown = self.parse_known_args(args, namespace or Options())
         if unknown:
             self.error(self._unknown(unknown[0]))
         return parsed
@@ -51,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         return f"there is no option {flag}; " + (f"did you mean {near[0]}?" if near else "see --help")
 
 
-def _argument(convert: Callable[[str], object], right: str) -> Callable[[str], object]:
+def argument(convert: Callable[[str], object], right: str) -> Callable[[str], object]:
     """Turn `convert` into an argparse type whose error names the value and says what is `right`."""
 
     def parse(text: str) -> object:
@@ -63,11 +68,16 @@ def _argument(convert: Callable[[str], object], right: str) -> Callable[[str], o
     return parse
 
 
-def _whole_number(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def whole_number(lowest: int) -> Callable[[str], object]:
+    """An argparse type: a whole number from `lowest` up."""
+
+    def convert(text: str) -> int:
+        number = int(text)
+        if number < lowest:
+            raise ValueError
+        return number
+
+    return argument(convert, f"a whole number from {lowest} up")
 
 
 def _seconds(text: str) -> float:
@@ -83,7 +93,7 @@ def _one_of(*words: str) -> Callable[[str], object]:
             raise ValueError
         return text
 
-    return _argument(convert, "one of " + ", ".join(words))
+    return argument(convert, "one of " + ", ".join(words))
 
 
 def _batch_sizes(samples: int) -> Callable[[str], tuple[int, ...]]:
@@ -93,8 +103,8 @@ def _batch_sizes(samples: int) -> Callable[[str], tuple[int, ...]]:
         sizes: list[int] = []
         for part in text.split(","):
             try:
-                size = _whole_number(part)
-            except ValueError:
+                size = whole_number(1)(part)
+            except argparse.ArgumentTypeError:
                 raise argparse.ArgumentTypeError(
                     f'{part.strip()!r} in {text!r} is not a whole number from 1 up; write for example "32, 64"'
                 ) from None
@@ -110,7 +120,7 @@ def _batch_sizes(samples: int) -> Callable[[str], tuple[int, ...]]:
 
 def make_parser(experiment: Experiment, description: str) -> Parser:
     """The parser of a training script; `description` heads its --help."""
-    whole = _argument(_whole_number, "a whole number from 1 up")
+    whole = whole_number(1)
     sizes = ", ".join(map(str, experiment.batch_sizes))
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument(
@@ -150,7 +160,7 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
     )
     parser.add_argument(
         "--time_limit",
-        type=_argument(_seconds, "a number of seconds above 0"),
+        type=argument(_seconds, "a number of seconds above 0"),
         metavar="SECONDS",
         help="stop each epoch after so many seconds and estimate the rest: for slow machines",
     )
@@ -171,13 +181,21 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
     return parser
 
 
-def parse(experiment: Experiment, description: str, arguments: list[str] | None = None) -> Options:
+def parse(
+    experiment: Experiment,
+    description: str,
+    arguments: list[str] | None = None,
+    add_options: Callable[[Parser], None] | None = None,
+) -> Options:
     """Read the command line (`arguments`, default sys.argv) and check the folders it names.
 
-    Prints one sentence to standard error and exits with status 2 where something cannot be used.
+    `add_options(parser)` adds those that only one script has. Prints one sentence to standard error and
+    exits with status 2 where something cannot be used.
     """
     parser = make_parser(experiment, description)
-    options = Options(**vars(parser.parse_args(arguments)))
+    if add_options:
+        add_options(parser)
+    options = parser.parse_args(arguments)
     if options.data_dir.exists() and not options.data_dir.is_dir():
         parser.error(f"--data_dir: {options.data_dir} is a file; name a folder")
     try:

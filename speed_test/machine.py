@@ -52,7 +52,7 @@ class Machine:
 def describe(device: Device) -> Machine:
     """Describe this machine as `device` sees it: by its GPU if it trains there, by its CPU if not."""
     apple = _apple() if platform.system() == "Darwin" else {}
-    cpu_cores = apple.get("cpu_cores") or _cpu_cores()
+    cores = apple.get("cpu_cores") or cpu_cores()
     gpu_cores = None
     if device.type == "cuda":
         chip, gpu_cores, memory = device.name, device.gpu_cores, device.memory_bytes
@@ -66,12 +66,12 @@ def describe(device: Device) -> Machine:
         parts.append(f"{memory_gb}GB_Memory")
     if device.type == "mps" and gpu_cores:
         parts.append(f"{gpu_cores}_GPU_Cores")
-    if device.type == "cpu" and cpu_cores:
-        parts.append(f"{cpu_cores}_CPU_Cores")
+    if device.type == "cpu" and cores:
+        parts.append(f"{cores}_CPU_Cores")
     return Machine(
         machine="_".join(file_safe(part) for part in parts),
         chip=chip,
-        cpu_cores=cpu_cores,
+        cpu_cores=cores,
         gpu_cores=gpu_cores,
         memory_gb=memory_gb,
         os=_os_name(),
@@ -146,7 +146,7 @@ def _control_group(file: str) -> str:
         return ""
 
 
-def _cpu_cores() -> int | None:
+def cpu_cores() -> int | None:
     """The physical cores that this process may use: a container given 2 of 64 has 2."""
     import psutil
 

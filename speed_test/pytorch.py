@@ -1,6 +1,6 @@
 """What PyTorch knows and the shared code asks: which device there is, when it is done, how much memory it took."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from speed_test.command_line import BadInput
@@ -58,6 +58,24 @@ def peak_memory_gb(device: str) -> float | None:
         return torch.accelerator.max_memory_allocated() / GIB
     except (AttributeError, RuntimeError):  # MPS counts its peak from PyTorch 2.13 on; the CPU never does
         return None
+
+
+def shuffled_batches(*tensors: "torch.Tensor", batch_size: int, seed: int) -> Callable[[], Iterator[tuple]]:
+    """A function that gives the batches of an epoch, in a new order at each call.
+
+    `tensors`, all of the same length, lie whole on the device, so that no batch ever waits for a copy; a
+    batch has the rows of each. The order is drawn on the CPU: it is the same on every machine.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def batches() -> Iterator[tuple]:
+        order = torch.randperm(len(tensors[0]), generator=generator).to(tensors[0].device)
+        for chosen in order.split(batch_size):
+            yield tuple(tensor.index_select(0, chosen) for tensor in tensors)
+
+    return batches
 
 
 def remember(model: "torch.nn.Module", optimizer: "torch.optim.Optimizer") -> Callable[[], None]:

@@ -14,7 +14,8 @@ from speed_test.results import Results
 LONG_EPOCH_SECONDS = 3600
 
 
-def _say(text: str = "") -> None:
+def say(text: str = "") -> None:
+    """Print a line at once, also into a pipe."""
     print(text, flush=True)
 
 
@@ -55,16 +56,16 @@ def header(experiment: Experiment, options: Options, device: Device, machine: Ma
         cores = _count(machine.gpu_cores, unit) if machine.gpu_cores else None
     memory = f"{machine.memory_gb} GB" if machine.memory_gb else None
     facts = ", ".join(fact for fact in (machine.chip, cores, memory, machine.os) if fact)
-    _say(f"{experiment.model} on {experiment.dataset} ({options.data}), {device.framework} {device.framework_version}")
-    _say(f"{experiment.samples:,} {experiment.samples_are}, {_count(options.epochs, 'epoch')} at batch size {sizes}")
-    _say(f"{facts} -> {device.type}")
-    _say("Results go to")
-    _say(f"  {results.path}")
+    say(f"{experiment.model} on {experiment.dataset} ({options.data}), {device.framework} {device.framework_version}")
+    say(f"{experiment.samples:,} {experiment.samples_are}, {_count(options.epochs, 'epoch')} at batch size {sizes}")
+    say(f"{facts} -> {device.type}")
+    say("Results go to")
+    say(f"  {results.path}")
     if results.left_alone:
         warn(f"{results.left_alone} has other columns than this version writes, so it is left as it is")
     if power_source() == "battery":
         warn("on battery, which slows many laptops down: plug it in for a figure that lasts")
-    _say()
+    say()
 
 
 def warn_if_long(experiment: Experiment, options: Options, batch_size: int, rate: float) -> None:
@@ -81,20 +82,16 @@ def warn_if_long(experiment: Experiment, options: Options, batch_size: int, rate
         )
 
 
-def _seconds(row: dict) -> str:
-    return f"{row['epoch_seconds']:,.1f}" + ("*" if row["estimated"] else "")
-
-
 def epoch(row: dict, options: Options) -> None:
-    measured = f" (measured: {row['measured_seconds']:,.1f} s)" if row["estimated"] else ""
-    _say(
-        f"batch size {row['batch_size']}, epoch {row['epoch']} of {options.epochs}: {row['epoch_seconds']:,.1f} s"
-        f"{measured}, {row['samples_per_second']:,.0f} samples/s, loss {row['train_loss']:.2f}"
+    about = "about " if row["estimated"] else ""
+    say(
+        f"batch size {row['batch_size']}, epoch {row['epoch']} of {options.epochs}: {about}{row['epoch_seconds']:,.1f} s, "
+        f"{row['samples_per_second']:,.0f} samples/s, loss {row['train_loss']:.2f}"
     )
 
 
 def failure(row: dict) -> None:
-    _say(f"batch size {row['batch_size']}: {row['status'].replace('_', ' ')}: {row['error']}")
+    say(f"batch size {row['batch_size']}: {row['status'].replace('_', ' ')}: {row['error']}")
 
 
 def table(rows: list[dict], results: Results) -> None:
@@ -103,15 +100,15 @@ def table(rows: list[dict], results: Results) -> None:
     for batch_size in dict.fromkeys(row["batch_size"] for row in rows):
         lines.append(_summary([row for row in rows if row["batch_size"] == batch_size]))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    _say()
+    say()
     for line in lines:
         cells = [cell.rjust(width) for cell, width in zip(line[:-1], widths[:-1], strict=True)]
-        _say("   ".join([*cells, line[-1]]))
+        say("   ".join([*cells, line[-1]]))
     if any(row.get("estimated") for row in rows):
-        _say("* estimated from a part of the epoch")
-    _say()
-    _say("The rows are in")
-    _say(f"  {results.path}")
+        say("* estimated from a part of the epoch")
+    say()
+    say("The rows are in")
+    say(f"  {results.path}")
 
 
 def _summary(rows: list[dict]) -> tuple[str, ...]:
@@ -144,9 +141,9 @@ def _epochs_in(rows: list[dict], path: Path) -> str:
 
 
 def stopped(rows: list[dict], results: Results) -> None:
-    _say(f"\nStopped; {_epochs_in(rows, results.path)}")
+    say(f"\nStopped; {_epochs_in(rows, results.path)}")
 
 
 def rescue(results: Results) -> None:
     warn(f"these rows could not be written to {results.path}; copy them from here:")
-    _say(results.unwritten)
+    say(results.unwritten)

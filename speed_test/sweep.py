@@ -18,14 +18,14 @@ import traceback
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from speed_test import data, machine, report
 from speed_test.clock import Clock
-from speed_test.command_line import BadInput, Options, parse
+from speed_test.command_line import BadInput, Options, Parser, parse
 from speed_test.experiment import Experiment
 from speed_test.results import Results, file_name
 
@@ -37,17 +37,19 @@ SECONDS_TO_EXIT = 30  # for a child that has said all, to take its driver and it
 SECONDS_TO_END = 2  # for one that is stopped, to tidy up before it is killed
 
 
-def main(experiment: Experiment, load_data: Callable, train: Callable) -> None:
+def main(
+    experiment: Experiment, load_data: Callable, train: Callable, add_options: Callable[[Parser], None] | None = None
+) -> None:
     """Run a speed test from the command line, and exit: the whole of a script's `main`.
 
     `load_data(options)` reads or makes the data, see speed_test.data. `train(batch_size, options, clock)`
     builds the model and ends in `clock.time_epochs(...)`; it runs in a child process, and so has to stand
-    at the top level of the script.
+    at the top level of the script. `add_options(parser)` adds options that only this script has.
 
     Exit status: 0 with at least one measured epoch, 1 without, 2 for bad input, 130 after Ctrl-C.
     """
     script = sys.modules[load_data.__module__]
-    options = parse(experiment, script.__doc__ or "")
+    options = parse(experiment, script.__doc__ or "", add_options=add_options)
     with _Interrupt() as interrupt:
         try:
             sys.exit(_run(experiment, options, load_data, train, interrupt))
@@ -108,7 +110,9 @@ def _prepare(
     if why_not_real:
         report.warn(f"SYNTHETIC DATA, not {experiment.dataset}: {why_not_real}")
     device = found["device"]
-    return device, replace(options, device=device.type, data=which)
+    # All is fetched by now: in a batch size's own process nothing needs to ask the hub again.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    return device, options.but(device=device.type, data=which)
 
 
 def _prepare_child(send: Callable[[str, object], None], experiment: Experiment, options: Options, load_data) -> None:
@@ -116,7 +120,7 @@ def _prepare_child(send: Callable[[str, object], None], experiment: Experiment, 
     send("device", device)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", data.DataWarning)
-        settled = data.settle(replace(options, device=device.type), load_data)
+        settled = data.settle(options.but(device=device.type), load_data)
     for warning in caught:
         if issubclass(warning.category, data.DataWarning):
             send("warning", str(warning.message))
@@ -182,6 +186,8 @@ class _Run:
                 epochs += 1
                 self._save({**self._same, **content, "power": machine.power_source()})
                 report.epoch(self.rows[-1], self.options)
+            elif kind == "say":
+                report.say(content)
             elif kind == "failed":
                 failure = content
             elif kind == "done":
@@ -332,6 +338,7 @@ def _child_main(pipe: Connection, job: Callable, arguments: tuple) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # lets it tidy up what it began
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _allow_open_files()
 
     def send(kind: str, content: object) -> None:
         """Return once the parent is done with it, so that it saves and prints nothing while an epoch is timed."""
@@ -350,6 +357,24 @@ def _end_with_parent() -> None:
     """A parent that was killed can end nobody: its children have to see to that themselves."""
     multiprocessing.parent_process().join()
     os._exit(1)
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files as far as it goes: 256, as on macOS, is too few for loader processes.
+
+    The hard limit stays, and macOS takes no "unlimited" for the soft one, so falling sizes are tried.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (65536, 10240, 4096, hard):
+        if soft == resource.RLIM_INFINITY or wanted <= soft:
+            return
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            return
 
 
 def _explain(error: Exception) -> tuple[str, str]:

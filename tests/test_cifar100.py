@@ -7,7 +7,6 @@ import sys
 import tarfile
 import time
 import warnings
-from dataclasses import replace
 
 import numpy
 import pytest
@@ -48,7 +47,7 @@ def pack(data_dir, keep=False):
 
 
 def real(folder):
-    return replace(parse(script.EXPERIMENT, "", []), data="real", data_dir=folder)
+    return parse(script.EXPERIMENT, "", []).but(data="real", data_dir=folder)
 
 
 def test_the_stand_in_offline_twice(tmp_path):
@@ -169,7 +168,7 @@ def test_a_broken_folder_is_one_sentence(tmp_path, spoil):
 
 
 def test_the_stand_in_is_as_large_as_the_real_one():
-    images, labels = script.load_data(replace(parse(script.EXPERIMENT, "", []), data="synthetic"))
+    images, labels = script.load_data(parse(script.EXPERIMENT, "", []).but(data="synthetic"))
     assert (tuple(images.shape), str(images.dtype)) == ((50_000, 3, 32, 32), "torch.uint8")
     assert (len(labels), int(labels.min()), int(labels.max())) == (50_000, 0, 99)
 

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -190,7 +189,7 @@ def test_cifar100_batches_have_every_image_once_in_a_new_order_each_epoch(scratc
             assert samples == 1000
             seen.extend(list(batches()) for _ in range(2))
 
-    options = replace(parse(EXPERIMENT, "", []), device="cpu")
+    options = parse(EXPERIMENT, "", []).but(device="cpu")
     script.train(64, options, Watch())
     orders = []
     for epoch in seen:
