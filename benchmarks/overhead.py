@@ -1,18 +1,22 @@
 """What the harness costs, measured: run it before and after you change speed_test/.
 
     python benchmarks/overhead.py
-    python benchmarks/overhead.py --rounds=9 --batch_size=64
+    python benchmarks/overhead.py nlp --rounds=5
 
+For each script (cifar100, food101, nlp; all of them by default):
 (a) a warm epoch of the script, through the clock, against a bare loop of the same step on one batch
-(b) the loader alone, with no training
-(c) how long --help takes
-(d) the epoch that --time_limit=20 estimates against the whole epoch
+and then
+(b) cifar100: the loader alone, with no training; food101: its decoder against PIL's
+(c) cifar100: how long --help takes
+(d) cifar100: the epoch that --time_limit=20 estimates against the whole epoch
 
-Everything runs interleaved, in one process, on the script's own `train`; what is printed are medians and
-ratios, for on a busy machine no single figure is worth much. It takes about 6 minutes on 2 CPU cores.
+Each comparison runs interleaved, in one process, on the script's own `train`; what is printed are medians and
+ratios, for on a busy machine no single figure is worth much. All of it takes about 10 minutes on 2 CPU cores.
 """
 
 import argparse
+import importlib
+import io
 import statistics
 import subprocess
 import sys
@@ -23,52 +27,87 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import pytorch_test_computer_vision_cifar100 as script  # noqa: E402
 from speed_test import pytorch  # noqa: E402
 from speed_test.clock import Clock  # noqa: E402
 from speed_test.command_line import Options  # noqa: E402
 
-STEPS = 24  # of a round of (a): some seconds on a CPU
+SCRIPTS = {
+    "cifar100": "pytorch_test_computer_vision_cifar100",
+    "food101": "pytorch_test_computer_vision_food101",
+    "nlp": "pytorch_test_nlp",
+}
+# Batch size and steps of a round of (a): some seconds on a CPU.
+ROUND = {"cifar100": (32, 24), "food101": (32, 40), "nlp": (2, 4)}
+
+# On a CPU, decoding takes its time from the training on the same cores, as it does in a real epoch. What the
+# harness adds shows only where it does not: beside a step that waits, as long as a laptop's GPU takes for it.
+SLOW_STEP_SECONDS = 0.3
+
 HELP_RUNS = 11
 ESTIMATE_SECONDS = 20
+ESTIMATE_SAMPLES = 8_000
 
 
 class Bench(Clock):
     """A clock that has what the script hands to the real one: step, batches, device."""
 
-    def time_epochs(self, step, batches, samples, rewind) -> None:
-        first = next(iter(batches()))
+    def time_epochs(self, step, batches, samples, rewind, to_device=None) -> None:
+        if to_device:
+            self._to_device = to_device
+        first = self._to_device(*next(iter(batches())))
+        step = self.prepare(step)
         self.warm_up(step, self._shapes(first, samples))
         self.measure(step, batches, samples, first)
+
+    def prepare(self, step):
+        return step
 
     def epoch(self, step, batches, samples: int, **limits) -> dict:
         """The real clock's epoch under `limits`, such as max_steps."""
         limited = Clock(self.experiment, self.options.but(**limits), self.batch_size, pytorch, self._send)
+        limited._to_device = self._to_device
         return limited.time_epoch(1, step, batches, samples, compute_rate=1.0)
 
 
 class WarmEpoch(Bench):
     """(a)"""
 
-    rounds = 0
+    rounds, steps = 0, 0
 
     def measure(self, step, batches, samples: int, first: tuple) -> None:
-        self.clocked, self.bare = [], []
+        self.clocked, self.bare, self.waits = [], [], []
         for number in range(self.rounds):
             # First and second in turn, so that neither always has the cooler or the quieter machine.
             for run in (self._clocked, self._bare) if number % 2 else (self._bare, self._clocked):
                 run(step, batches, samples, first)
 
     def _clocked(self, step, batches, samples: int, first: tuple) -> None:
-        self.clocked.append(self.epoch(step, batches, samples, max_steps=STEPS)["samples_per_second"])
+        row = self.epoch(step, batches, samples, max_steps=self.steps)
+        self.clocked.append(row["samples_per_second"])
+        self.waits.append(row["data_wait_seconds"] / row["measured_seconds"])
 
     def _bare(self, step, batches, samples: int, first: tuple) -> None:
         self._wait()
         start = time.perf_counter()
-        for _ in range(STEPS):
+        for _ in range(self.steps):
             step(*first)
         self._wait()
-        self.bare.append(STEPS * self.batch_size / (time.perf_counter() - start))
+        self.bare.append(self.steps * self.batch_size / (time.perf_counter() - start))
+
+
+class WarmEpochOfWaiting(WarmEpoch):
+    """(a), for a script whose loader would compete with a real step"""
+
+    def prepare(self, step):
+        import torch
+
+        loss = torch.tensor(1.0)
+
+        def waiting_step(*batch):
+            time.sleep(SLOW_STEP_SECONDS)
+            return loss
+
+        return waiting_step
 
 
 class LoaderAlone(Bench):
@@ -97,25 +136,60 @@ class Estimate(Bench):
             self.whole.append(self.epoch(step, batches, samples)["epoch_seconds"])
 
 
-def run(clock: type[Bench], batch_size: int, samples: int, rounds: int = 0) -> Bench:
-    """Let the script's own `train` run under `clock`, on a stand-in of `samples` images."""
-    experiment = replace(script.EXPERIMENT, samples=samples)
+def run(name: str, clock: type[Bench], batch_size: int, rounds: int, samples: int | None = None, steps: int = 0):
+    """Let the `train` of script `name` run under `clock`, on a stand-in of `samples` (default: all)."""
+    script = importlib.import_module(SCRIPTS[name])
+    whole = script.EXPERIMENT
+    script.EXPERIMENT = replace(whole, samples=samples or whole.samples)
     device = pytorch.describe_device("auto").type
-    options = Options(epochs=1, data="synthetic", max_steps=None, time_limit=None, device=device)
-    bench = clock(experiment, options, batch_size, pytorch, lambda kind, content: None)
-    bench.rounds = rounds
-    script.EXPERIMENT = experiment
+    options = Options(
+        epochs=1, data="synthetic", max_steps=None, time_limit=None, device=device, num_workers=None, evaluate=False
+    )
+    bench = clock(script.EXPERIMENT, options, batch_size, pytorch, lambda kind, content: None)
+    bench.rounds, bench.steps = rounds, steps
     script.train(batch_size, options, bench)
+    script.EXPERIMENT = whole
     return bench
 
 
 def help_seconds() -> list[float]:
-    seconds = []
+    script, seconds = ROOT / f"{SCRIPTS['cifar100']}.py", []
     for _ in range(HELP_RUNS):
         start = time.perf_counter()
-        subprocess.run([sys.executable, script.__file__, "--help"], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(
+            [sys.executable, ROOT / f"{SCRIPTS['cifar100']}.py", "--help"], stdout=subprocess.DEVNULL, check=True
+        )
         seconds.append(time.perf_counter() - start)
     return seconds
+
+
+def decode_rates(rounds: int) -> tuple[list[float], list[float]]:
+    """Images per second on one core: the script's decoder, and PIL's with torchvision's usual transforms."""
+    import PIL.Image
+    import torch
+    from torchvision.transforms import Compose, Resize, ToTensor
+
+    script = importlib.import_module(SCRIPTS["food101"])
+    transform = Compose([Resize((script.IMAGE_SIZE, script.IMAGE_SIZE)), ToTensor()])
+    jpegs = [sample["image"]["bytes"] for sample in script.synthetic_jpegs()[:200]]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a loader process
+
+    def rate(decode) -> float:
+        start = time.perf_counter()
+        for jpeg in jpegs:
+            decode(jpeg)
+        return len(jpegs) / (time.perf_counter() - start)
+
+    def ours(jpeg: bytes) -> None:
+        script.decode(jpeg, "")
+
+    def pil(jpeg: bytes) -> None:
+        transform(PIL.Image.open(io.BytesIO(jpeg)).convert("RGB"))
+
+    rates = [(rate(ours), rate(pil)) for _ in range(rounds + 1)][1:]
+    torch.set_num_threads(threads)
+    return [first for first, _ in rates], [second for _, second in rates]
 
 
 def spread(values: list[float], unit: str, digits: int = 0) -> str:
@@ -123,32 +197,55 @@ def spread(values: list[float], unit: str, digits: int = 0) -> str:
     return f"{middle:,.{digits}f} {unit} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9, help="of (a); (d) has a third of them (default: %(default)s)")
-    parser.add_argument("--batch_size", type=int, default=32, help="of (a) and (d) (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=8_000, help="of the whole epoch in (d) (default: %(default)s)")
-    options = parser.parse_args()
-
-    warm = run(WarmEpoch, options.batch_size, 50_000, options.rounds)
-    loaders = {size: run(LoaderAlone, size, 50_000).rates for size in (16, 1024)}
-    helps = help_seconds()
-    estimate = run(Estimate, options.batch_size, options.samples, max(1, options.rounds // 3))
-
+def show_warm_epoch(name: str, rounds: int) -> None:
+    batch_size, steps = ROUND[name]
+    clock = WarmEpochOfWaiting if name == "food101" else WarmEpoch
+    warm = run(name, clock, batch_size, rounds, steps=steps)
     ratio = statistics.median(warm.clocked) / statistics.median(warm.bare)
-    off = statistics.median(estimate.estimated) / statistics.median(estimate.whole) - 1
-    print(f"{script.EXPERIMENT.model}, {script.EXPERIMENT.dataset}, batch size {options.batch_size}: median (lowest to")
-    print("highest); ratios are of medians\n")
-    print(f"(a) warm epoch      {spread(warm.clocked, 'samples/s')}, {len(warm.clocked)} rounds of {STEPS} steps")
-    print(f"    bare loop       {spread(warm.bare, 'samples/s')}")
+    step = f"a step that waits {SLOW_STEP_SECONDS} s" if name == "food101" else "its own step"
+    print(f"\n{name}: batch size {batch_size}, {rounds} rounds of {steps} steps, {step}")
+    print(f"(a) warm epoch      {spread(warm.clocked, 'samples/s', 1)}")
+    print(f"    bare loop       {spread(warm.bare, 'samples/s', 1)}")
     print(f"    ratio           {ratio:.3f}   (wanted: 0.97 or more)")
-    for size, rates in loaders.items():
+    print(f"    waits for data  {statistics.median(warm.waits):.1%} of the epoch", flush=True)
+
+
+def show_cifar100(rounds: int) -> None:
+    for size in (16, 1024):
+        rates = run("cifar100", LoaderAlone, size, rounds).rates
         print(f"(b) loader alone    {spread(rates, 'samples/s')} at batch size {size}")
     print("                    (wanted: 300,000 or more)")
-    print(f"(c) --help          {spread(helps, 's', 3)}   (wanted: under 0.3)")
-    print(f"(d) whole epoch     {spread(estimate.whole, 's', 1)}, {options.samples:,} images")
+    print(f"(c) --help          {spread(help_seconds(), 's', 3)}   (wanted: under 0.3)", flush=True)
+    estimate = run("cifar100", Estimate, ROUND["cifar100"][0], max(1, rounds // 3), ESTIMATE_SAMPLES)
+    off = statistics.median(estimate.estimated) / statistics.median(estimate.whole) - 1
+    print(f"(d) whole epoch     {spread(estimate.whole, 's', 1)}, {ESTIMATE_SAMPLES:,} images")
     print(f"    estimate        {spread(estimate.estimated, 's', 1)} from --time_limit={ESTIMATE_SECONDS}")
-    print(f"    off by          {off:+.1%}   (wanted: within 5%)")
+    print(f"    off by          {off:+.1%}   (wanted: within 5%)", flush=True)
+
+
+def show_food101(rounds: int) -> None:
+    ours, pil = decode_rates(rounds)
+    print(f"(b) decoder         {spread(ours, 'images/s')} on one core")
+    print(f"    PIL             {spread(pil, 'images/s')}")
+    print(f"    ratio           {statistics.median(ours) / statistics.median(pil):.2f}   (wanted: 1.5 or more)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help="cifar100, food101, nlp (default: all)")
+    parser.add_argument("--rounds", type=int, default=9, help="of each comparison (default: %(default)s)")
+    options = parser.parse_args()
+    for name in options.scripts or SCRIPTS:
+        if name not in SCRIPTS:
+            parser.error(f"there is no {name!r}; there are {', '.join(SCRIPTS)}")
+
+    print("median (lowest to highest); ratios are of medians")
+    for name in options.scripts or SCRIPTS:
+        show_warm_epoch(name, options.rounds)
+        if name == "cifar100":
+            show_cifar100(options.rounds)
+        if name == "food101":
+            show_food101(options.rounds)
 
 
 if __name__ == "__main__":

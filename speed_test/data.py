@@ -5,13 +5,13 @@ A script's `load_data(options)` reads the real data (and downloads them first, i
 ones cannot be had, and warns with DataWarning where they can, but something about them should be known.
 """
 
+import contextlib
 import os
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 from speed_test.command_line import Options
 
@@ -67,16 +67,25 @@ def require_network(url: str, seconds: float = REACHABLE_SECONDS) -> None:
         raise DataUnavailable(f"{urllib.parse.urlsplit(url).hostname} cannot be reached")
 
 
-def set_up_hugging_face(data_dir: Path) -> None:
-    """Let the Hugging Face libraries keep their files in `data_dir`, and keep them off a network that is not there.
+@contextlib.contextmanager
+def hugging_face(what: str) -> Iterator[None]:
+    """Import and use the Hugging Face libraries inside of this, to get `what`.
 
-    To be called before the first of them is imported, for then they read these variables. Left to
-    themselves they need 23 to 46 seconds to find out that the hub is out of reach; told so, they
-    read what they have kept at once. Whoever has set HF_HOME has a better place for the files.
+    Keeps them off a network that is not there: left to themselves they need 23 to 46 seconds to find out
+    that the hub is out of reach; told so before they are imported, they read at once what they have kept.
+
+    Raises DataUnavailable for whatever goes wrong inside.
     """
-    os.environ.setdefault("HF_HOME", str((data_dir / "huggingface").resolve()))
+    reason = None
     if "HF_HUB_OFFLINE" not in os.environ:
         try:
             require_network(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-        except DataUnavailable:
+        except DataUnavailable as error:
             os.environ["HF_HUB_OFFLINE"] = "1"
+            reason = str(error)
+    try:
+        yield
+    except Exception as error:  # the hub and its files fail in as many ways as there are libraries below
+        if reason is None:
+            reason = f"{what} can be neither read nor downloaded ({' '.join(str(error).split())[:200]})"
+        raise DataUnavailable(reason) from None

@@ -82,11 +82,15 @@ def warn_if_long(experiment: Experiment, options: Options, batch_size: int, rate
         )
 
 
+def _rate(samples_per_second: float) -> str:
+    return f"{samples_per_second:,.{0 if samples_per_second >= 100 else 1}f}"
+
+
 def epoch(row: dict, options: Options) -> None:
     about = "about " if row["estimated"] else ""
     say(
-        f"batch size {row['batch_size']}, epoch {row['epoch']} of {options.epochs}: {about}{row['epoch_seconds']:,.1f} s, "
-        f"{row['samples_per_second']:,.0f} samples/s, loss {row['train_loss']:.2f}"
+        f"batch size {row['batch_size']}, epoch {row['epoch']} of {options.epochs}: {about}"
+        f"{row['epoch_seconds']:,.1f} s, {_rate(row['samples_per_second'])} samples/s, loss {row['train_loss']:.2f}"
     )
 
 
@@ -126,7 +130,7 @@ def _summary(rows: list[dict]) -> tuple[str, ...]:
     return (
         str(rows[0]["batch_size"]),
         f"{median(lambda row: row['epoch_seconds']):,.1f}" + ("*" if done[0]["estimated"] else ""),
-        f"{median(lambda row: row['samples_per_second']):,.0f}",
+        _rate(median(lambda row: row["samples_per_second"])),
         f"{median(lambda row: row['samples_per_second'] / row['compute_samples_per_second']):.0%}",
         f"{max(peaks):.1f} GB" if peaks else "",
         status,

@@ -94,6 +94,8 @@ def _prepare(
     experiment: Experiment, options: Options, load_data: Callable, interrupt: "_Interrupt"
 ) -> tuple[machine.Device, Options]:
     """Let a child find the device and the data; return the first, and the options settled by both."""
+    # Read by the Hugging Face libraries when they are imported. Whoever has set it has a better place for the files.
+    os.environ.setdefault("HF_HOME", str((options.data_dir / "huggingface").resolve()))
     child = _Child(_prepare_child, (experiment, options, load_data), interrupt)
     found = {}
     for kind, content in child.messages():
@@ -380,7 +382,10 @@ def _allow_open_files() -> None:
 def _explain(error: Exception) -> tuple[str, str]:
     """Status and one line of reason for an exception that ended a child: what, and where it was raised."""
     kind = type(error).__name__
-    message = " ".join(str(error).split())[:300]
+    message = str(error)
+    if "Traceback (most recent call last)" in message:  # of a loader process: its last line says what it was
+        message = message.strip().rsplit("\n", 1)[-1]
+    message = " ".join(message.split())[:300]
     if (
         isinstance(error, MemoryError)
         or kind in ("OutOfMemoryError", "ResourceExhaustedError")

@@ -1,0 +1,203 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#     "torch>=2.13,<2.16",
+#     "transformers>=5.0",
+#     "datasets>=4.0",
+#     "accelerate>=1.10",
+#     "evaluate>=0.4.6",
+#     "scikit-learn>=1.5",
+#     "tqdm>=4.66",
+#     "psutil>=6.0",
+#     "portalocker>=3.0",
+#     "py-cpuinfo>=9.0",
+# ]
+# ///
+"""How fast does this machine fine-tune DistilBERT on IMDB with PyTorch?
+
+  python pytorch_test_nlp.py --epochs=1 --batch_sizes="32"
+
+Every epoch goes through 25,000 film reviews of 512 tokens each and appends a
+row to a CSV in results/results_pytorch_nlp/. Only the last transformer block
+and the classifier are trained. Without options it trains 3 epochs at each of 6
+batch sizes. On a slow machine, --time_limit=60 measures 60 seconds of every
+epoch and estimates the rest.
+"""
+
+import os
+import tempfile
+
+from speed_test import Experiment, main
+from speed_test.data import hugging_face
+
+MODEL = "distilbert/distilbert-base-uncased"
+TOKENS = 512
+PAD = 0  # the id of [PAD] in BERT's vocabulary
+LEARNING_RATE = 2e-5
+WEIGHT_DECAY = 0.01
+SEED = 42
+
+EXPERIMENT = Experiment(
+    framework="pytorch",
+    model="distilbert-base-uncased",
+    dataset="IMDB",
+    input_size=TOKENS,
+    samples=25_000,
+    samples_are="reviews of 512 tokens",
+    results="results_pytorch_nlp",
+    epochs=3,
+    batch_sizes=(16, 32, 64, 128, 256, 512),
+)
+
+
+def add_options(parser):
+    parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="after the last epoch, print the accuracy on the test reviews; never timed",
+    )
+
+
+# ---- Data: reviews as token ids, all of them in memory ----
+
+
+def load_data(options):
+    """The training set: token ids int32 [25000, 512], padded with 0, and labels int64 [25000].
+
+    Raises DataUnavailable where options.data is "real" and IMDB (84 MB) or DistilBERT (268 MB) can be
+    neither read nor downloaded.
+    """
+    if options.data == "synthetic":
+        return synthetic_reviews()
+
+    with hugging_face(f"stanfordnlp/imdb and {MODEL}"):
+        load_model(options)
+        if options.evaluate:
+            tokenised(options, "test")
+        return tokenised(options, "train")
+
+
+def synthetic_reviews():
+    """Random token ids, as many in a row as IMDB's reviews have: half of those under 230, a seventh over 512."""
+    import torch
+
+    torch.manual_seed(SEED)
+    ids = torch.randint(1000, 30_522, (EXPERIMENT.samples, TOKENS), dtype=torch.int32)
+    lengths = torch.empty(EXPERIMENT.samples, 1).log_normal_(mean=5.43, std=0.75).clamp(16, TOKENS)
+    ids[torch.arange(TOKENS) >= lengths] = PAD
+    return ids, torch.randint(0, 2, (EXPERIMENT.samples,))
+
+
+def tokenised(options, split):
+    """IMDB's reviews as token ids, from the file that an earlier run has left, or made and kept now."""
+    import torch
+
+    file = options.data_dir / f"imdb_{split}_distilbert_{TOKENS}_tokens.pt"
+    try:
+        kept = torch.load(file)
+        return kept["ids"], kept["labels"]
+    except Exception:  # not there yet, or broken: made anew either way
+        pass
+
+    import datasets
+    from transformers import AutoTokenizer
+
+    reviews = datasets.load_dataset("stanfordnlp/imdb", split=split)
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    texts = reviews["text"][:]
+    encoded = tokenizer(texts, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
+    ids, labels = encoded["input_ids"].to(torch.int32), torch.tensor(reviews["label"][:])
+    # Written aside and renamed: a file of this name is always whole.
+    with tempfile.TemporaryDirectory(dir=options.data_dir) as scratch:
+        torch.save({"ids": ids, "labels": labels}, os.path.join(scratch, file.name))
+        os.replace(os.path.join(scratch, file.name), file)
+    return ids, labels
+
+
+# ---- Model and training step ----
+
+
+def load_model(options):
+    """DistilBERT with a new classifier for two classes; random weights all over for synthetic data.
+
+    66,955,010 parameters. Trained are the last transformer block and what comes after it: 7,680,002.
+    """
+    import transformers
+
+    if options.data == "synthetic":
+        model = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(num_labels=2))
+    else:
+        transformers.logging.set_verbosity_error()  # that the classifier is new is no news
+        model = transformers.DistilBertForSequenceClassification.from_pretrained(MODEL, num_labels=2)
+
+    model.requires_grad_(False)
+    for part in (model.distilbert.transformer.layer[-1], model.pre_classifier, model.classifier):
+        part.requires_grad_(True)
+    return model.train()
+
+
+def train(batch_size, options, clock):
+    """Fine-tune DistilBERT at one batch size while `clock` watches; runs in a process of its own."""
+    import torch
+    from accelerate import Accelerator
+
+    from speed_test.pytorch import remember, shuffled_batches
+
+    torch.manual_seed(SEED)
+    accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision="no")
+    model = load_model(options)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    model, optimizer = accelerator.prepare(model, optimizer)
+
+    # The whole set is 51 MB of token ids: on the device, no batch ever has to wait for a copy.
+    ids, labels = (part.to(accelerator.device) for part in load_data(options))
+    batches = shuffled_batches(ids, labels, batch_size=batch_size, seed=SEED)
+
+    def step(ids, labels):
+        loss = model(input_ids=ids.long(), attention_mask=(ids != PAD).long(), labels=labels).loss
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        optimizer.step()
+        return loss.detach()
+
+    clock.time_epochs(step, batches, len(labels), rewind=remember(model, optimizer))
+
+    if options.evaluate:
+        clock.say(evaluation(model, batch_size, options))
+
+
+# ---- Accuracy, on request: it shows that what was timed was training ----
+
+
+def evaluation(model, batch_size, options):
+    """One line: the accuracy on the test reviews, by the evaluate package or, without the network, by hand."""
+    import torch
+    from tqdm import tqdm
+
+    if options.data == "synthetic":
+        return f"batch size {batch_size}: no accuracy, for synthetic reviews have nothing to learn"
+    ids, labels = tokenised(options, "test")
+    predictions = []
+    model.eval()
+    with torch.inference_mode():
+        parts = ids.split(batch_size)
+        for part in tqdm(parts, desc=f"batch size {batch_size}, evaluating", leave=False, disable=None):
+            part = part.to(model.device)
+            logits = model(input_ids=part.long(), attention_mask=(part != PAD).long()).logits
+            predictions.append(logits.argmax(dim=1).cpu())
+    predictions = torch.cat(predictions)
+    try:
+        import evaluate
+
+        metric = evaluate.load("accuracy")
+        accuracy = metric.compute(predictions=predictions, references=labels)["accuracy"]
+        by = "evaluate's accuracy"
+    except Exception:  # its metric is a file on the hub
+        accuracy = (predictions == labels).double().mean().item()
+        by = "computed here, for evaluate's metric cannot be fetched"
+    return f"batch size {batch_size}: {accuracy:.1%} of {len(labels):,} test reviews right ({by})"
+
+
+if __name__ == "__main__":
+    main(EXPERIMENT, load_data, train, add_options)
