@@ -156,9 +156,7 @@ def help_seconds() -> list[float]:
     script, seconds = ROOT / f"{SCRIPTS['cifar100']}.py", []
     for _ in range(HELP_RUNS):
         start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, ROOT / f"{SCRIPTS['cifar100']}.py", "--help"], stdout=subprocess.DEVNULL, check=True
-        )
+        subprocess.run([sys.executable, script, "--help"], stdout=subprocess.DEVNULL, check=True)
         seconds.append(time.perf_counter() - start)
     return seconds
 

@@ -178,6 +178,18 @@ def _os_name() -> str:
     return f"{platform.system()} {platform.release()}"
 
 
+def idle_gpu(device: Device) -> str | None:
+    """One sentence about a GPU that is there while the CPU trains; None where all is as it should be."""
+    if device.type != "cpu":
+        return None
+    installed = f"{device.framework} {device.framework_version}"
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return f"{installed} cannot use this Mac's GPU, so the CPU is measured; a newer macOS may mend that, see README"
+    if "GPU 0" in _output("nvidia-smi", "-L"):
+        return f"{installed} cannot use this machine's NVIDIA GPU, so the CPU is measured; for CUDA see README, Set-up"
+    return None
+
+
 def power_source() -> str | None:
     """ "mains" or "battery", on which laptops run slower; None where there is no battery to ask."""
     import psutil

@@ -112,6 +112,9 @@ def _prepare(
     if why_not_real:
         report.warn(f"SYNTHETIC DATA, not {experiment.dataset}: {why_not_real}")
     device = found["device"]
+    idle = machine.idle_gpu(device) if options.device == "auto" else None
+    if idle:
+        report.warn(idle)
     # All is fetched by now: in a batch size's own process nothing needs to ask the hub again.
     os.environ["HF_HUB_OFFLINE"] = "1"
     return device, options.but(device=device.type, data=which)

@@ -9,7 +9,8 @@ import pytest
 from tests.conftest import ROOT
 
 SCRIPTS = sorted(path for path in ROOT.glob("*.py") if "# /// script" in path.read_text(encoding="utf-8"))
-FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "transformers", "datasets", "pandas", "matplotlib"}
+FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "pandas", "matplotlib"}
+FRAMEWORKS |= {"transformers", "datasets", "accelerate", "evaluate"}
 
 
 def header(script):

@@ -176,6 +176,23 @@ def test_this_machine():
     assert found.python_version == platform.python_version()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the fake is a shell script")
+def test_a_gpu_that_is_left_idle_is_mentioned(tmp_path, monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA TITAN RTX (UUID: GPU-0)'\n")
+    program.chmod(0o755)
+    assert "NVIDIA" in machine.idle_gpu(CPU)
+    assert machine.idle_gpu(Device("cuda", "PyTorch", "2.15.0")) is None
+    program.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    assert machine.idle_gpu(CPU) is None
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    assert "Mac" in machine.idle_gpu(CPU)
+    assert machine.idle_gpu(MPS) is None
+
+
 @pytest.mark.parametrize(("plugged", "expected"), [(True, "mains"), (False, "battery"), (None, None)])
 def test_power(monkeypatch, plugged, expected):
     import psutil
