@@ -74,6 +74,7 @@ def load_data(options):
         load_model(options)
         if options.evaluate:
             tokenised(options, "test")
+            accuracy_metric()
         return tokenised(options, "train")
 
 
@@ -100,14 +101,18 @@ def tokenised(options, split):
         pass
 
     import datasets
+    from tqdm import tqdm
     from transformers import AutoTokenizer
 
     reviews = datasets.load_dataset("stanfordnlp/imdb", split=split)
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
-    texts = reviews["text"][:]
-    encoded = tokenizer(texts, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
-    ids, labels = encoded["input_ids"].to(torch.int32), torch.tensor(reviews["label"][:])
+    parts = []
+    for some in tqdm(reviews.batch(1000), desc=f"Turning {split} reviews into tokens", leave=False, disable=None):
+        encoded = tokenizer(some["text"], padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
+        parts.append(encoded["input_ids"].to(torch.int32))
+    ids, labels = torch.cat(parts), torch.tensor(reviews["label"][:])
     # Written aside and renamed: a file of this name is always whole.
+    options.data_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.data_dir) as scratch:
         torch.save({"ids": ids, "labels": labels}, os.path.join(scratch, file.name))
         os.replace(os.path.join(scratch, file.name), file)
@@ -170,6 +175,16 @@ def train(batch_size, options, clock):
 # ---- Accuracy, on request: it shows that what was timed was training ----
 
 
+def accuracy_metric():
+    """The accuracy of the evaluate package, whose code is a file on the hub; None where that cannot be had."""
+    import evaluate
+
+    try:
+        return evaluate.load("accuracy")
+    except Exception:  # out of reach, and not kept from an earlier run
+        return None
+
+
 def evaluation(model, batch_size, options):
     """One line: the accuracy on the test reviews, by the evaluate package or, without the network, by hand."""
     import torch
@@ -187,13 +202,11 @@ def evaluation(model, batch_size, options):
             logits = model(input_ids=part.long(), attention_mask=(part != PAD).long()).logits
             predictions.append(logits.argmax(dim=1).cpu())
     predictions = torch.cat(predictions)
-    try:
-        import evaluate
-
-        metric = evaluate.load("accuracy")
+    metric = accuracy_metric()
+    if metric is not None:  # one without predictions is falsy
         accuracy = metric.compute(predictions=predictions, references=labels)["accuracy"]
         by = "evaluate's accuracy"
-    except Exception:  # its metric is a file on the hub
+    else:
         accuracy = (predictions == labels).double().mean().item()
         by = "computed here, for evaluate's metric cannot be fetched"
     return f"batch size {batch_size}: {accuracy:.1%} of {len(labels):,} test reviews right ({by})"

@@ -1,6 +1,6 @@
 """A small Hugging Face hub on localhost: HF_ENDPOINT points the real libraries at it.
 
-It serves `folder/datasets/OWNER/NAME/...` and `folder/models/OWNER/NAME/...`, each as a repository with one commit.
+It serves `folder/KIND/OWNER/NAME/...`, where KIND is datasets, models or spaces, each as a repository with one commit.
 """
 
 import hashlib
@@ -54,8 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(b"a hub")
         if parts[0] == "api":
             return self._answer_api(parts[1:], posted)
-        kind = "datasets" if parts[0] == "datasets" else "models"
-        parts = parts[1:] if kind == "datasets" else parts
+        kind, parts = (parts[0], parts[1:]) if parts[0] in ("datasets", "spaces") else ("models", parts)
         if len(parts) > 4 and parts[2] == "resolve":
             file = self.folder.joinpath(kind, *parts[:2], *parts[4:])
             if file.is_file():
@@ -177,3 +176,24 @@ def make_distilbert(folder: Path, **config: int) -> None:
     for file in ("tokenizer.json", "vocab.txt"):
         shutil.copy(package / "model" / file, repository)
     (repository / "tokenizer_config.json").write_text('{"do_lower_case": true, "model_max_length": 512}')
+
+
+def make_accuracy(folder: Path) -> None:
+    """evaluate-metric/accuracy, as little of it as the evaluate package needs."""
+    repository = folder / "spaces" / "evaluate-metric" / "accuracy"
+    repository.mkdir(parents=True)
+    (repository / "accuracy.py").write_text(
+        """
+import datasets
+import evaluate
+
+
+class Accuracy(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({"predictions": datasets.Value("int32"), "references": datasets.Value("int32")})
+        return evaluate.MetricInfo(description="", citation="", features=features)
+
+    def _compute(self, predictions, references):
+        return {"accuracy": sum(map(int.__eq__, predictions, references)) / len(references)}
+"""
+    )

@@ -5,7 +5,7 @@ import pytest
 import pytorch_test_nlp as script
 from speed_test.command_line import parse
 from tests.conftest import ROOT, rows, run, the_csv
-from tests.hub import Hub, make_distilbert, make_imdb
+from tests.hub import Hub, make_accuracy, make_distilbert, make_imdb
 
 NLP = ROOT / "pytorch_test_nlp.py"
 
@@ -30,6 +30,7 @@ def test_real_reviews_from_the_hub_and_again_without_it(tmp_path):
     make_imdb(tmp_path / "hub", reviews=10)
     make_distilbert(tmp_path / "hub", n_layers=2, dim=32, hidden_dim=64, n_heads=2)
     arguments = ("--data=real", "--epochs=1", "--batch_sizes=4", "--evaluate")
+    make_accuracy(tmp_path / "hub")
     with Hub(tmp_path / "hub") as hub:
         first = run(NLP, *arguments, cwd=tmp_path, HF_ENDPOINT=hub.url, no_proxy="127.0.0.1")
         assert hub.requests
@@ -37,7 +38,7 @@ def test_real_reviews_from_the_hub_and_again_without_it(tmp_path):
     for done in (first, again):
         assert done.returncode == 0, done.stderr
         assert "SYNTHETIC" not in done.stderr
-        assert done.stdout.count("of 10 test reviews right (computed here, for evaluate's metric cannot be") == 1
+        assert done.stdout.count("of 10 test reviews right (evaluate's accuracy)") == 1
     path = the_csv(tmp_path)
     assert path.name.endswith("_IMDB_distilbert-base-uncased_512_pytorch_results.csv")
     assert [(row["status"], row["data"], row["measured_samples"]) for row in rows(path)] == [("ok", "real", "10")] * 2
@@ -110,3 +111,28 @@ def test_an_epoch_has_every_review_once(batch_size):
         assert torch.cat([first for first, _ in epoch]).sort().values.tolist() == list(range(50))
         assert all(torch.equal(first * 2, second) for first, second in epoch)
     assert not torch.equal(epochs[0][0][0], epochs[1][0][0])
+
+
+@pytest.mark.parametrize("evaluates", [True, False], ids=["by evaluate", "by hand"])
+def test_accuracy_is_the_share_of_right_answers(monkeypatch, evaluates):
+    """Of a model that says 1 for every review whose first token is 1; so for 3 of these 4 it is right."""
+    import torch
+
+    ids = torch.tensor([[1, 5], [1, 6], [2, 7], [2, 8]])
+    monkeypatch.setattr(script, "tokenised", lambda options, split: (ids, torch.tensor([1, 0, 0, 0])))
+
+    class Model(torch.nn.Module):
+        device = "cpu"
+
+        def forward(self, input_ids, attention_mask):
+            logits = torch.nn.functional.one_hot((input_ids[:, 0] == 1).long(), 2)
+            return type("Output", (), {"logits": logits.float()})
+
+    class Metric:
+        def compute(self, predictions, references):
+            return {"accuracy": (predictions == references).double().mean().item()}
+
+    monkeypatch.setattr(script, "accuracy_metric", lambda: Metric() if evaluates else None)
+    line = script.evaluation(Model(), 3, options().but(data="real"))
+    assert line.startswith("batch size 3: 75.0% of 4 test reviews right (")
+    assert ("computed here" in line) is not evaluates
