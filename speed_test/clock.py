@@ -6,11 +6,13 @@ left to do.
 """
 
 import math
+import re
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from speed_test.command_line import Options
 from speed_test.experiment import Experiment
@@ -208,11 +210,13 @@ def peak_memory_gb(backend, device: str) -> float | None:
     the most that this process ever had in memory, data and framework included."""
     if device != "cpu":
         return backend.peak_memory_gb(device)
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "linux":  # where getrusage() counts what the parent had in memory when it started us
+        peak = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), flags=re.MULTILINE)
+        return int(peak[1]) * 1024 / GIB if peak else None
+    if sys.platform == "win32":
         import psutil
 
         return psutil.Process().memory_info().peak_wset / GIB
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / GIB if sys.platform == "darwin" else peak * 1024 / GIB  # macOS: bytes, Linux: KiB
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / GIB  # macOS counts bytes
