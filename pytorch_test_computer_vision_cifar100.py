@@ -19,6 +19,7 @@ batch sizes. On a slow machine, --time_limit=60 measures 60 seconds of every
 epoch and estimates the rest.
 """
 
+import http.client
 import os
 import tarfile
 import tempfile
@@ -42,6 +43,7 @@ EXPERIMENT = Experiment(
     results="results_pytorch_cv",
     epochs=5,
     batch_sizes=(16, 32, 64, 128, 256, 512, 1024),
+    smallest_batch=2,  # 32x32 pixels end as one: PyTorch's batch normalisation finds no variance in a single value
 )
 
 
@@ -90,7 +92,9 @@ def fetch_cifar100(data_dir):
             else:
                 CIFAR100(scratch, download=True)
             os.rename(os.path.join(scratch, CIFAR100.base_folder), folder)
-    except (OSError, EOFError, RuntimeError, tarfile.TarError, zlib.error) as error:
+    except (OSError, EOFError, RuntimeError, tarfile.TarError, zlib.error, http.client.HTTPException) as error:
+        if folder.exists():  # another run has put it there in the meantime
+            return
         if archive.exists():
             raise DataUnavailable(f"{archive} is broken ({error}); delete it to download it anew") from None
         raise DataUnavailable(f"the download of CIFAR100 failed ({error})") from None
@@ -118,7 +122,7 @@ def read_cifar100(data_dir):
     found = len(cifar100.data)
     if found == 0 or len(cifar100.targets) != found or not set(cifar100.targets) <= set(range(CLASSES)):
         raise DataUnavailable(f"{folder} is not CIFAR100: it has no label from 0 to 99 for each image")
-    text = f"{folder} has not the checksums of CIFAR100; its {found:,} training images are used as they are"
+    text = f"{folder} does not match CIFAR100's checksums; its {found:,} training images are used as they are"
     warnings.warn(text, DataWarning, stacklevel=2)
     return cifar100
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from speed_test.command_line import Options
 from speed_test.experiment import Experiment
 from speed_test.machine import GIB
+from speed_test.report import working
 
 # The first steps choose kernels, compile graphs and grow memory pools. From the fourth on, steps of ResNet50
 # on a CPU were as fast as all later ones. A shape whose steps are slow, and so few, gets fewer than three.
@@ -68,8 +69,11 @@ class Clock:
         the batches of one epoch over `samples` samples; where they do not lie on the device,
         `to_device(*batch)` puts one there. `rewind()` undoes all training so far.
 
-        Raises FloatingPointError where the loss of an epoch is not finite.
+        Raises ValueError where the data are less than one batch, FloatingPointError where the loss of an
+        epoch is not finite.
         """
+        if samples < self.batch_size:
+            raise ValueError(f"the data have {samples:,} samples, fewer than a batch")
         if to_device:
             self._to_device = to_device
         first = self._to_device(*next(iter(batches())))
@@ -92,7 +96,7 @@ class Clock:
 
     def warm_up(self, step: Callable, batches: list[Batch]) -> float:
         """Train a few steps on each of `batches`; return how many seconds that took."""
-        with _Note(f"batch size {self.batch_size}, warming up"):
+        with working(f"batch size {self.batch_size}, warming up"):
             start = time.perf_counter()
             for batch in batches:
                 since = time.perf_counter()
@@ -105,7 +109,7 @@ class Clock:
 
     def compute_limit(self, step: Callable, batch: Batch) -> float:
         """Samples per second of `step` on one batch that stays where it is: what loading can only take from."""
-        with _Note(f"batch size {self.batch_size}, measuring the compute limit"):
+        with working(f"batch size {self.batch_size}, measuring the compute limit"):
             steps, rates = 1, []
             self._wait()
             begin = time.perf_counter()
@@ -190,19 +194,6 @@ class Clock:
             leave=False,
             disable=None,
         )
-
-
-class _Note:
-    """A line on the terminal that is gone when its work is done."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text if sys.stderr.isatty() else ""
-
-    def __enter__(self) -> None:
-        print(self.text, end="\r", file=sys.stderr, flush=True) if self.text else None
-
-    def __exit__(self, *_) -> None:
-        print(" " * len(self.text), end="\r", file=sys.stderr, flush=True) if self.text else None
 
 
 def peak_memory_gb(backend, device: str) -> float | None:

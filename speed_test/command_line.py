@@ -1,6 +1,7 @@
 """The command line that all training scripts share. Standard library only: `--help` must be instant."""
 
 import argparse
+import contextlib
 import difflib
 import math
 import os
@@ -51,9 +52,15 @@ class Parser(argparse.ArgumentParser):
         flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
         flag = argument.split("=")[0]
         if not flag.startswith("-"):
-            return f"{argument!r} belongs to no option; write --option=value, with quotes around a list"
+            return f"{_quoted(argument)} belongs to no option; write --option=value, with quotes around a list"
         near = difflib.get_close_matches(flag, flags, n=1)
-        return f"there is no option {flag}; " + (f"did you mean {near[0]}?" if near else "see --help")
+        return f"there is no option {_quoted(flag)}; " + (f"did you mean {near[0]}?" if near else "see --help")
+
+
+def _quoted(text: object) -> str:
+    """`text` between quotes, and cut where it would fill the screen."""
+    text = str(text)
+    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def argument(convert: Callable[[str], object], right: str) -> Callable[[str], object]:
@@ -63,7 +70,7 @@ def argument(convert: Callable[[str], object], right: str) -> Callable[[str], ob
         try:
             return convert(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {right}") from None
+            raise argparse.ArgumentTypeError(f"{_quoted(text)} is not {right}") from None
 
     return parse
 
@@ -96,7 +103,7 @@ def _one_of(*words: str) -> Callable[[str], object]:
     return argument(convert, "one of " + ", ".join(words))
 
 
-def _batch_sizes(samples: int) -> Callable[[str], tuple[int, ...]]:
+def _batch_sizes(samples: int, smallest: int) -> Callable[[str], tuple[int, ...]]:
     def parse(text: str) -> tuple[int, ...]:
         if not text.strip():
             raise argparse.ArgumentTypeError('names no batch size; write for example "32, 64"')
@@ -106,12 +113,16 @@ def _batch_sizes(samples: int) -> Callable[[str], tuple[int, ...]]:
                 size = whole_number(1)(part)
             except argparse.ArgumentTypeError:
                 raise argparse.ArgumentTypeError(
-                    f'{part.strip()!r} in {text!r} is not a whole number from 1 up; write for example "32, 64"'
+                    f"{_quoted(part.strip())} in {_quoted(text)} is not a whole number from 1 up; "
+                    'write for example "32, 64"'
                 ) from None
             if size > samples:
                 raise argparse.ArgumentTypeError(f"{size} is more than the {samples:,} samples of an epoch")
+            if size < smallest or 0 < samples % size < smallest:
+                last = "" if size < smallest else f"leaves a last batch of {samples % size}, which "
+                raise argparse.ArgumentTypeError(f"{size} {last}is too small: a batch needs {smallest} samples")
             if size in sizes:
-                raise argparse.ArgumentTypeError(f"{size} stands twice in {text!r}; name each batch size once")
+                raise argparse.ArgumentTypeError(f"{size} is there twice in {_quoted(text)}; name each size once")
             sizes.append(size)
         return tuple(sizes)
 
@@ -128,11 +139,11 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         type=whole,
         default=experiment.epochs,
         metavar="N",
-        help=f"how often to go through all {experiment.samples:,} samples at each batch size (default: %(default)s)",
+        help=f"how many times to train on all {experiment.samples:,} samples at each batch size (default: %(default)s)",
     )
     parser.add_argument(
         "--batch_sizes",
-        type=_batch_sizes(experiment.samples),
+        type=_batch_sizes(experiment.samples, experiment.smallest_batch),
         default=experiment.batch_sizes,
         metavar='"A, B"',
         help=f'how many samples a training step takes; each size is timed on its own (default: "{sizes}")',
@@ -150,7 +161,7 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         type=Path,
         default=Path("data"),
         metavar="FOLDER",
-        help="where downloaded data lie, or will (default: %(default)s)",
+        help="where downloaded data are kept (default: %(default)s)",
     )
     parser.add_argument(
         "--max_steps",
@@ -196,15 +207,23 @@ def parse(
     if add_options:
         add_options(parser)
     options = parser.parse_args(arguments)
-    if options.data_dir.exists() and not options.data_dir.is_dir():
-        parser.error(f"--data_dir: {options.data_dir} is a file; name a folder")
+    try:
+        _check_folder(options.data_dir)
+    except OSError as error:
+        parser.error(f"--data_dir: {_quoted(options.data_dir)} cannot be read ({error.strerror}); name another folder")
     try:
         check_writable(options.results_dir / experiment.results)
     except OSError as error:
         parser.error(
-            f"--results_dir: nothing can be written to {options.results_dir} ({error.strerror}); name another folder"
+            f"--results_dir: {_quoted(options.results_dir)} cannot be written ({error.strerror}); name another folder"
         )
     return options
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise the OSError that reading `folder` would raise, unless that is only not there yet."""
+    with contextlib.suppress(FileNotFoundError):
+        os.scandir(folder).close()
 
 
 def check_writable(folder: Path) -> None:

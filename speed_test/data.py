@@ -6,7 +6,9 @@ ones cannot be had, and warns with DataWarning where they can, but something abo
 """
 
 import contextlib
+import http.client
 import os
+import socket
 import threading
 import urllib.error
 import urllib.parse
@@ -17,6 +19,8 @@ from speed_test.command_line import Options
 
 # Offline has to be found out within 5 seconds (DESIGN: "not after a minute of retries").
 REACHABLE_SECONDS = 4
+# A download from which nothing came for so long has failed; without a limit it would wait for ever.
+STALLED_SECONDS = 30
 
 
 class DataUnavailable(Exception):
@@ -34,12 +38,16 @@ def settle(options: Options, load_data: Callable) -> tuple[str, str | None]:
     """
     if options.data == "synthetic":
         return "synthetic", None
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALLED_SECONDS)
     try:
         load_data(options.but(data="real"))
     except DataUnavailable as error:
         if options.data == "real":
             raise
         return "synthetic", str(error)
+    finally:
+        socket.setdefaulttimeout(before)
     return "real", None
 
 
@@ -56,7 +64,7 @@ def require_network(url: str, seconds: float = REACHABLE_SECONDS) -> None:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
         except urllib.error.HTTPError:
             pass  # an error page is an answer
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             return
         answered.set()
 

@@ -9,6 +9,7 @@ class Experiment:
 
     `samples` is what a whole epoch has; `samples_are` completes "50,000 ..." for a reader.
     `results` is the folder below --results_dir; `epochs` and `batch_sizes` are the defaults.
+    `smallest_batch` is the number of samples that a training step needs.
     """
 
     framework: str
@@ -20,6 +21,7 @@ class Experiment:
     results: str
     epochs: int
     batch_sizes: tuple[int, ...]
+    smallest_batch: int = 1
     precision: str = "float32"
 
     @property

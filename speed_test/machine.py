@@ -80,10 +80,10 @@ def describe(device: Device) -> Machine:
 
 
 def as_sold(memory_bytes: int | None) -> int | None:
-    """The memory in GB (2^30 bytes) under which it is sold: 62.7 GiB as Linux counts it are 64.
+    """The memory in GB (2^30 bytes) that the machine was sold with: 64 where Linux counts 62.7.
 
-    Firmware, the kernel and a GPU's driver keep a few percent for themselves, how many differs from one
-    version to the next, and a machine must keep its name. Rounding up to an eighth of the power of two
+    Firmware, the kernel and a GPU's driver keep a few percent for themselves. How many differs from one
+    version to the next, but a machine must keep its name. Rounding up to an eighth of the power of two
     below (32 to 64: steps of 4) hits the sizes that are built, 18, 24, 36, 48, 80 and 96 GB among them.
     """
     if not memory_bytes:

@@ -19,25 +19,26 @@ def describe_device(wanted: str) -> Device:
     """
     import torch
 
+    version = str(torch.__version__)  # a class of torch's own, which the parent would have to import
     there = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(), "cpu": True}
     kind = next(name for name in there if there[name]) if wanted == "auto" else wanted
     if not there[kind]:
         found = " or ".join(name for name in there if there[name])
-        raise BadInput(f"--device={kind}: PyTorch {torch.__version__} finds no such device here; there is {found}")
+        raise BadInput(f"--device={kind}: PyTorch {version} finds no such device here; there is {found}")
     if kind != "cuda":
-        return Device(kind, NAME, torch.__version__)
+        return Device(kind, NAME, version)
     gpu = torch.cuda.get_device_properties(0)
-    # TF32 came with Ampere, compute capability 8.0. By default PyTorch lets convolutions use it, not
-    # matrix products: https://docs.pytorch.org/docs/stable/notes/cuda.html
+    # TF32 came with NVIDIA's Ampere, compute capability 8.0 (AMD's GPUs are "cuda" to PyTorch, too). By default
+    # convolutions use it, matrix products do not: https://docs.pytorch.org/docs/stable/notes/cuda.html
     allowed = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
     return Device(
         kind,
         NAME,
-        torch.__version__,
+        version,
         name=gpu.name,
         gpu_cores=gpu.multi_processor_count,
         memory_bytes=gpu.total_memory,
-        tf32=(gpu.major, gpu.minor) >= (8, 0) and allowed,
+        tf32=torch.version.cuda is not None and (gpu.major, gpu.minor) >= (8, 0) and allowed,
     )
 
 

@@ -1,10 +1,11 @@
 """What a person sees: the header, a line for each epoch, warnings, and the table at the end."""
 
 import contextlib
+import os
 import statistics
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TextIO
 
 from speed_test.command_line import Options
 from speed_test.experiment import Experiment
@@ -14,13 +15,34 @@ from speed_test.results import Results
 LONG_EPOCH_SECONDS = 3600
 
 
+def open_streams() -> None:
+    """See to it that this process can print: also started without a terminal, also to one that knows no Unicode."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever has started us, as `2>&-` does
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open as long as the process lives
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def _print(text: str, stream: TextIO, end: str = "\n") -> None:
+    """Print at once, also into a pipe. Where nobody reads any more (`| head`) or the disk is full, go on in silence:
+    what is measured goes into the CSV."""
+    try:
+        print(text, end=end, file=stream, flush=True)
+    except OSError:
+        # In place of the file below it, so that nothing is left to fail when Python flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def say(text: str = "") -> None:
-    """Print a line at once, also into a pipe."""
-    print(text, flush=True)
+    _print(text, sys.stdout)
+
+
+def error(text: str) -> None:
+    _print(text, sys.stderr)
 
 
 def warn(text: str) -> None:
-    print(f"WARNING: {text}", file=sys.stderr, flush=True)
+    _print(f"WARNING: {text}", sys.stderr)
 
 
 @contextlib.contextmanager
@@ -29,11 +51,11 @@ def working(text: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    print(text + " ...", end="\r", file=sys.stderr, flush=True)
+    _print(text + " ...", sys.stderr, end="\r")
     try:
         yield
     finally:
-        print(" " * (len(text) + 4), end="\r", file=sys.stderr, flush=True)
+        _print(" " * (len(text) + 4), sys.stderr, end="\r")
 
 
 def _count(number: int, noun: str) -> str:
@@ -78,7 +100,7 @@ def warn_if_long(experiment: Experiment, options: Options, batch_size: int, rate
     if seconds > LONG_EPOCH_SECONDS:
         warn(
             f"an epoch at batch size {batch_size} will take about {duration(seconds)}; "
-            "--time_limit=60 stops each after 60 s and estimates the rest"
+            "--time_limit=60 stops each epoch after 60 s and estimates the rest"
         )
 
 
@@ -110,9 +132,16 @@ def table(rows: list[dict], results: Results) -> None:
         say("   ".join([*cells, line[-1]]))
     if any(row.get("estimated") for row in rows):
         say("* estimated from a part of the epoch")
-    say()
-    say("The rows are in")
-    say(f"  {results.path}")
+    if any(_share(row) > 1.1 for row in rows if row["status"] == "ok"):
+        say("Over 100%: the machine was busy while the limit was measured")
+    if results.written:
+        say("\nThe rows are in")
+        say(f"  {results.path}")
+
+
+def _share(row: dict) -> float:
+    """The part of the compute limit that an epoch reached."""
+    return row["samples_per_second"] / row["compute_samples_per_second"]
 
 
 def _summary(rows: list[dict]) -> tuple[str, ...]:
@@ -131,21 +160,19 @@ def _summary(rows: list[dict]) -> tuple[str, ...]:
         str(rows[0]["batch_size"]),
         f"{median(lambda row: row['epoch_seconds']):,.1f}" + ("*" if done[0]["estimated"] else ""),
         _rate(median(lambda row: row["samples_per_second"])),
-        f"{median(lambda row: row['samples_per_second'] / row['compute_samples_per_second']):.0%}",
+        f"{median(_share):.0%}",
         f"{max(peaks):.1f} GB" if peaks else "",
         status,
     )
 
 
-def _epochs_in(rows: list[dict], path: Path) -> str:
+def stopped(rows: list[dict], results: Results) -> None:
     finished = sum(row["status"] == "ok" for row in rows)
     if not finished:
-        return "no epoch was finished"
-    return f"{_count(finished, 'finished epoch')} {'is' if finished == 1 else 'are'} in\n  {path}"
-
-
-def stopped(rows: list[dict], results: Results) -> None:
-    say(f"\nStopped; {_epochs_in(rows, results.path)}")
+        say("\nStopped; no epoch was finished")
+    elif results.written:
+        say(f"\nStopped; {_count(finished, 'finished epoch')} {'is' if finished == 1 else 'are'} in")
+        say(f"  {results.path}")
 
 
 def rescue(results: Results) -> None:

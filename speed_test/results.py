@@ -77,6 +77,8 @@ class Results:
 
     Where `path` holds other columns already, the rows go beside it, to `..._2.csv` and so on, and
     `left_alone` names the file that was in the way.
+
+    Raises OSError where a file of that name is there and cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,7 +94,7 @@ class Results:
 
     def _is_ours(self) -> bool:
         header = _line(COLUMNS)
-        with open(self.path, "rb") as file:
+        with open(self.path, "r+b") as file:
             start = file.read(len(header) + 2)
         return start in (b"", header[:-1]) or start.startswith(header) or start.startswith(header[:-1] + b"\r\n")
 
@@ -108,8 +110,11 @@ class Results:
         self._pending.append(_line([round(cell, 6) if isinstance(cell, float) else cell for cell in cells]))
         self.flush()
 
-    def flush(self) -> None:
-        """Write what waits, all of it or nothing, and wait until it is on the disk."""
+    def flush(self, patience: float = 3) -> None:
+        """Write what waits, all of it or nothing, and wait until it is on the disk.
+
+        Raises OSError where that cannot be done, or another program keeps the file locked for `patience` seconds.
+        """
         if not self._pending:
             return
         import portalocker
@@ -117,7 +122,7 @@ class Results:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             # One unbuffered write under the lock, so that nobody ever sees or leaves half a row.
-            with portalocker.Lock(self.path, "a+b", timeout=60, check_interval=0.01, buffering=0) as file:
+            with portalocker.Lock(self.path, "a+b", timeout=patience, check_interval=0.01, buffering=0) as file:
                 self._write(file)
         except portalocker.exceptions.BaseLockException as error:
             raise OSError(errno.EAGAIN, "another program keeps the file locked", str(self.path)) from error

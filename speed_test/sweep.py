@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import uuid
 import warnings
@@ -30,8 +31,14 @@ from speed_test.experiment import Experiment
 from speed_test.results import Results, file_name
 
 # How the frameworks say that memory is at its end: CUDA, MPS (the second and third), PyTorch's CPU
-# allocator, TensorFlow. MPS and the CPU raise a plain RuntimeError.
-OUT_OF_MEMORY = ("out of memory", "Invalid buffer size", "can't allocate memory", "OOM when allocating")
+# allocator, TensorFlow, cuBLAS and cuDNN. MPS and the CPU raise a plain RuntimeError.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "Invalid buffer size",
+    "can't allocate memory",
+    "OOM when allocating",
+    "ALLOC_FAILED",
+)
 
 SECONDS_TO_EXIT = 30  # for a child that has said all, to take its driver and its workers down
 SECONDS_TO_END = 2  # for one that is stopped, to tidy up before it is killed
@@ -48,9 +55,12 @@ def main(
 
     Exit status: 0 with at least one measured epoch, 1 without, 2 for bad input, 130 after Ctrl-C.
     """
+    report.open_streams()
+    # Python tidies up what a killed child leaves behind, and warns of it; there is nothing for a user to do.
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
     script = sys.modules[load_data.__module__]
-    options = parse(experiment, script.__doc__ or "", add_options=add_options)
     with _Interrupt() as interrupt:
+        options = parse(experiment, script.__doc__ or "", add_options=add_options)
         try:
             sys.exit(_run(experiment, options, load_data, train, interrupt))
         except BadInput as error:
@@ -62,7 +72,7 @@ def main(
 
 
 def _fail(status: int, reason: object) -> None:
-    print(f"{Path(sys.argv[0]).name}: {reason}", file=sys.stderr)
+    report.error(f"{Path(sys.argv[0]).name}: {reason}")
     sys.exit(status)
 
 
@@ -72,9 +82,11 @@ def _run(
     with report.working(f"Getting {experiment.framework} and {experiment.dataset} ready"):
         device, options = _prepare(experiment, options, load_data, interrupt)
     here = machine.describe(device)
-    results = Results(
-        options.results_dir / experiment.results / file_name(experiment, here.machine, options.data),
-    )
+    path = options.results_dir / experiment.results / file_name(experiment, here.machine, options.data)
+    try:
+        results = Results(path)
+    except OSError as error:
+        raise BadInput(f"--results_dir: {path} cannot be written ({error.strerror}); name another folder") from None
     report.header(experiment, options, device, here, results)
     _stay_awake()
     run = _Run(experiment, options, device, here, results)
@@ -82,10 +94,13 @@ def _run(
         for batch_size in options.batch_sizes:
             run.time_batch_size(batch_size, train, interrupt)
     except KeyboardInterrupt:
+        run.rescue_rows(patience=1)
         report.stopped(run.rows, results)
         return 130
-    finally:
-        run.rescue_rows()
+    except BaseException:
+        run.rescue_rows(patience=1)
+        raise
+    run.rescue_rows(patience=10)
     report.table(run.rows, results)
     return 0 if any(row["status"] == "ok" for row in run.rows) and not results.unwritten else 1
 
@@ -215,10 +230,10 @@ class _Run:
         except OSError as error:
             report.warn(f"{self.results.path} cannot be written ({error.strerror}); the row is kept and tried again")
 
-    def rescue_rows(self) -> None:
+    def rescue_rows(self, patience: float) -> None:
         """Try once more what the disk has refused, and print it if it still does."""
         try:
-            self.results.flush()
+            self.results.flush(patience)
         except OSError:
             report.rescue(self.results)
 
@@ -340,6 +355,7 @@ def _system_kills() -> int:
 
 def _child_main(pipe: Connection, job: Callable, arguments: tuple) -> None:
     """The child: run the job, and send its end if that is an exception."""
+    report.open_streams()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # lets it tidy up what it began
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -361,6 +377,8 @@ def _child_main(pipe: Connection, job: Callable, arguments: tuple) -> None:
 def _end_with_parent() -> None:
     """A parent that was killed can end nobody: its children have to see to that themselves."""
     multiprocessing.parent_process().join()
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(SECONDS_TO_END)
     os._exit(1)
 
 
@@ -388,12 +406,13 @@ def _explain(error: Exception) -> tuple[str, str]:
     message = str(error)
     if "Traceback (most recent call last)" in message:  # of a loader process: its last line says what it was
         message = message.strip().rsplit("\n", 1)[-1]
-    message = " ".join(message.split())[:300]
-    if (
+    out_of_memory = (
         isinstance(error, MemoryError)
         or kind in ("OutOfMemoryError", "ResourceExhaustedError")
         or any(words in message for words in OUT_OF_MEMORY)
-    ):
+    )
+    message = " ".join(message.split())[:300]
+    if out_of_memory:
         return "out_of_memory", f"out of memory: {message or kind}"
     where = traceback.extract_tb(error.__traceback__)[-1]
     return "failed", f"{kind}: {message or 'no message'} ({Path(where.filename).name}, line {where.lineno})"

@@ -92,7 +92,7 @@ def test_real_files_are_trained_on_without_the_network(tmp_path, packed):
     done = run(CIFAR100, "--data=real", "--data_dir=somewhere", *SHORT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "SYNTHETIC" not in done.stderr
-    assert done.stderr.count("has not the checksums of CIFAR100") == 1
+    assert done.stderr.count("does not match CIFAR100's checksums") == 1
     path = the_csv(tmp_path)
     assert path.name.endswith("_CIFAR100_resnet50_32_pytorch_results.csv")
     assert [(row["status"], row["data"]) for row in rows(path)] == [("ok", "real")]
@@ -110,6 +110,24 @@ def test_a_truncated_archive(tmp_path):
     assert done.stderr.count("\n") == 1
     assert "cifar-100-python.tar.gz is broken" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["cifar-100-python.tar.gz"]
+
+
+def test_two_runs_unpack_one_archive(tmp_path, monkeypatch):
+    """The other run was faster: its folder is there when ours is to be put in its place."""
+    from torchvision.datasets import utils
+
+    folder = write_cifar100(tmp_path, 100)
+    pack(tmp_path, keep=True)
+    folder.rename(tmp_path / "of the other run")
+    extract = utils.extract_archive
+
+    def meanwhile(*arguments):
+        (tmp_path / "of the other run").rename(folder)
+        return extract(*arguments)
+
+    monkeypatch.setattr(utils, "extract_archive", meanwhile)
+    script.fetch_cifar100(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cifar-100-python", "cifar-100-python.tar.gz"]
 
 
 def test_no_real_data_and_no_network(tmp_path):

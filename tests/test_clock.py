@@ -113,6 +113,11 @@ def test_fewer_real_samples_than_the_data_set_has_are_an_estimate(scratch, monke
     assert row["epoch_seconds"] == pytest.approx(row["measured_seconds"] * 50 / 20)
 
 
+def test_less_than_one_batch_of_real_samples_is_no_row(scratch, monkeypatch):
+    with pytest.raises(ValueError, match="5 samples, fewer than a batch"):
+        Trainer(8, samples=5).time(monkeypatch, "--epochs=1")
+
+
 def test_data_wait_is_what_the_loader_took(scratch, monkeypatch):
     sent, _ = Trainer(10, load_seconds=0.05).time(monkeypatch, "--epochs=1")
     row = sent[-1][1]

@@ -2,14 +2,16 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
+import portalocker
 import psutil
 import pytest
 
 from speed_test import sweep
-from tests.conftest import SMALL, rows, run, start, the_csv
+from tests.conftest import SMALL, environment, rows, run, start, the_csv
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
@@ -77,6 +79,8 @@ def test_killed_by_the_system_for_its_memory(monkeypatch):
         "MPS backend out of memory (MPS allocated: 17.57 GB, other allocations: 1.2 GB, max allowed: 18.13 GB)",
         "Invalid buffer size: 24.00 GB",
         "[enforce fail at alloc_cpu.cpp:128] err == 0. DefaultCPUAllocator: can't allocate memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "x" * 400 + " OOM when allocating tensor",
     ],
 )
 def test_every_framework_says_out_of_memory_in_its_own_way(message):
@@ -128,6 +132,49 @@ def test_a_killed_parent_leaves_its_rows_and_no_child(tmp_path):
     process.communicate()
     wait_for(lambda: not any(member.is_running() for member in family), seconds=10)
     assert status_of(tmp_path) == [("7", "1", "ok")]
+
+
+@posix
+@pytest.mark.parametrize("where", ["| head -1", ">/dev/full 2>&-"])
+def test_nobody_listens_and_every_row_is_there(tmp_path, where):
+    command = f"set -o pipefail; {sys.executable} {SMALL} --batch_sizes=3,8 {where}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert [status for *_, status in status_of(tmp_path)] == ["ok", "failed", "ok", "ok"]
+
+
+@posix
+def test_ctrl_c_while_another_program_keeps_the_csv(tmp_path):
+    """The rows are printed, and soon."""
+    run(SMALL, "--batch_sizes=8", "--epochs=1", cwd=tmp_path)
+    before = the_csv(tmp_path).read_bytes()
+    with portalocker.Lock(the_csv(tmp_path), "ab"):
+        process = start(SMALL, "--batch_sizes=7", cwd=tmp_path)
+        note = tmp_path / "stuck.pid"
+        wait_for(lambda: note.exists() and note.read_text())
+        process.send_signal(signal.SIGINT)
+        asked = time.monotonic()
+        out, err = process.communicate(timeout=30)
+        assert time.monotonic() - asked < 5
+    assert process.returncode == 130
+    assert "another program keeps the file locked" in err
+    assert len([line for line in out.splitlines() if line.startswith("7,1,")]) == 1
+    assert "finished epoch" not in out
+    assert the_csv(tmp_path).read_bytes() == before
+
+
+def test_a_csv_that_cannot_be_written_is_said_before_anything_is_measured(tmp_path):
+    run(SMALL, "--batch_sizes=8", "--epochs=1", cwd=tmp_path)
+    path = the_csv(tmp_path)
+    path.unlink()
+    path.mkdir()
+    done = run(SMALL, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert path.name in done.stderr
 
 
 def test_rows_wait_for_the_disk_and_are_printed_if_it_stays_full(tmp_path):
