@@ -23,7 +23,7 @@ measures 60 seconds of every epoch and estimates the rest.
 
 from speed_test import Experiment, main
 from speed_test.command_line import whole_number
-from speed_test.data import hugging_face
+from speed_test.data import hugging_face, synthetic_photographs
 from speed_test.machine import cpu_cores
 
 CLASSES = 101
@@ -35,9 +35,6 @@ SEED = 42
 # https://docs.pytorch.org/vision/stable/models.html
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-
-# Of the stand-in: different images, so many that no cache holds them all decoded.
-SYNTHETIC_IMAGES = 1000
 
 EXPERIMENT = Experiment(
     framework="pytorch",
@@ -80,18 +77,13 @@ def load_data(options):
 
 
 def synthetic_jpegs():
-    """JPEGs of 512x384 pixels and about 50 KB, as Food101's are: cuttings from a large picture of noise."""
+    """JPEGs as Food101 has them, each with a label."""
     import torch
     from torchvision.io import encode_jpeg
 
-    torch.manual_seed(SEED)
-    blurred = torch.rand(1, 3, 500, 500)
-    picture = torch.nn.functional.interpolate(blurred, size=(2000, 2000), mode="bilinear").squeeze(0)
-    picture = (picture * 235 + torch.rand(3, 2000, 2000) * 20).to(torch.uint8)
     jpegs = []
-    for number in range(SYNTHETIC_IMAGES):
-        top, left = torch.randint(0, 2000 - 384, (1,)).item(), torch.randint(0, 2000 - 512, (1,)).item()
-        jpeg = encode_jpeg(picture[:, top : top + 384, left : left + 512], quality=75).numpy().tobytes()
+    for number, picture in enumerate(synthetic_photographs(SEED)):
+        jpeg = encode_jpeg(torch.from_numpy(picture).permute(2, 0, 1).contiguous(), quality=75).numpy().tobytes()
         jpegs.append({"image": {"bytes": jpeg, "path": f"synthetic_{number}.jpg"}, "label": number % CLASSES})
     return jpegs
 

@@ -10,7 +10,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,10 +46,10 @@ class Clock:
         self.experiment = experiment
         self.options = options
         self.batch_size = batch_size
-        self._wait = lambda: backend.wait(options.device)
+        self.wait = lambda: backend.wait(options.device)
+        self.same: dict[str, object] = {"batch_size": batch_size}  # columns that are the same in all rows
         self._peak_memory_gb = lambda: peak_memory_gb(backend, options.device)
         self._send = send
-        self._to_device: Callable[..., Batch] = lambda *batch: batch
 
     def say(self, text: str) -> None:
         """Print a line for the user, in the parent and so in order."""
@@ -61,7 +61,7 @@ class Clock:
         batches: Callable[[], Iterable[Batch]],
         samples: int,
         rewind: Callable[[], None],
-        to_device: Callable[..., Batch] | None = None,
+        to_device: Callable[..., Batch] = lambda *batch: batch,
     ) -> None:
         """Warm up, then time `--epochs` epochs.
 
@@ -72,21 +72,25 @@ class Clock:
         Raises ValueError where the data are less than one batch, FloatingPointError where the loss of an
         epoch is not finite.
         """
+        self.same["compiled"] = False
+        self.get_ready(step, to_device(*next(iter(batches()))), samples, rewind)
+        for number in range(1, self.options.epochs + 1):
+            self.send_row(self.time_epoch(number, step, batches, samples, to_device))
+
+    def get_ready(self, step: Callable, first: Batch, samples: int, rewind: Callable[[], None]) -> None:
+        """All that comes before the first epoch: warm up, measure the compute limit, rewind.
+
+        `first` is the first batch of an epoch over `samples` samples, on the device; the rest as for
+        `time_epochs`.
+        """
         if samples < self.batch_size:
             raise ValueError(f"the data have {samples:,} samples, fewer than a batch")
-        if to_device:
-            self._to_device = to_device
-        first = self._to_device(*next(iter(batches())))
-        warmup_seconds = self.warm_up(step, self._shapes(first, samples))
-        compute_rate = self.compute_limit(step, first)
+        self.same["warmup_seconds"] = self.warm_up(step, self.shapes(first, samples))
+        self.same["compute_samples_per_second"] = self.compute_limit(step, first)
         rewind()
-        self._send("rate", compute_rate)
-        for epoch in range(1, self.options.epochs + 1):
-            row = self.time_epoch(epoch, step, batches, samples, compute_rate)
-            row["warmup_seconds"] = warmup_seconds
-            self._send("row", row)
+        self._send("rate", self.same["compute_samples_per_second"])
 
-    def _shapes(self, first: Batch, samples: int) -> list[Batch]:
+    def shapes(self, first: Batch, samples: int) -> list[Batch]:
         """A batch of every shape that the epoch will have: the full one, and the last, if that is smaller."""
         size = len(first[0])
         rest = samples % size
@@ -102,7 +106,7 @@ class Clock:
                 since = time.perf_counter()
                 for _ in range(WARMUP_STEPS):
                     step(*batch)
-                    self._wait()
+                    self.wait()
                     if time.perf_counter() - since > WARMUP_SECONDS:
                         break
             return time.perf_counter() - start
@@ -111,13 +115,13 @@ class Clock:
         """Samples per second of `step` on one batch that stays where it is: what loading can only take from."""
         with working(f"batch size {self.batch_size}, measuring the compute limit"):
             steps, rates = 1, []
-            self._wait()
+            self.wait()
             begin = time.perf_counter()
             while not rates or time.perf_counter() - begin < COMPUTE_SECONDS:
                 start = time.perf_counter()
                 for _ in range(steps):
                     step(*batch)
-                self._wait()
+                self.wait()
                 seconds = time.perf_counter() - start
                 if seconds < BLOCK_SECONDS and time.perf_counter() - begin < COMPUTE_SECONDS:
                     steps *= 2
@@ -127,65 +131,114 @@ class Clock:
             return statistics.median(rates)
 
     def time_epoch(
-        self, epoch: int, step: Callable, batches: Callable[[], Iterable[Batch]], samples: int, compute_rate: float
+        self,
+        number: int,
+        step: Callable,
+        batches: Callable[[], Iterable[Batch]],
+        samples: int,
+        to_device: Callable[..., Batch] = lambda *batch: batch,
     ) -> dict:
         """Train one epoch, or as much of it as --max_steps and --time_limit allow; return its columns."""
-        options = self.options
-        started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        loss_sum, seen, steps, waited = None, 0, 0, 0.0
-        with self._progress_bar(epoch, samples, compute_rate) as bar:
-            self._wait()
-            start = time.perf_counter()
-            stop_at = start + (options.time_limit or math.inf)
+        loss_sum = None
+        with Epoch(self, number, samples) as epoch:
             epoch_batches = iter(batches())
-            while True:
-                asked = time.perf_counter()
-                batch = next(epoch_batches, None)
-                waited += time.perf_counter() - asked
-                if batch is None:
-                    break
-                loss = step(*self._to_device(*batch))
+            while not epoch.at_limit and (batch := epoch.next_batch(epoch_batches)):
+                loss = step(*to_device(*batch))
                 size = len(batch[0])
                 # Summed where it lies: reading it here would make the device wait in every step.
                 loss_sum = loss * size if loss_sum is None else loss_sum + loss * size
-                seen += size
-                steps += 1
-                bar.update(size)
-                if steps == options.max_steps or time.perf_counter() >= stop_at:
-                    break
-            self._wait()
-            seconds = time.perf_counter() - start
-        train_loss = float(loss_sum) / seen
+                epoch.count(size)
+        return epoch.row(float(loss_sum) / epoch.samples)
+
+    def send_row(self, row: dict) -> None:
+        """Hand a row to the parent; return when it is safe."""
+        self._send("row", {**row, "peak_memory_gb": self._peak_memory_gb()})
+
+
+class Epoch:
+    """One epoch on the clock, which runs from `start` to `stop` or inside of `with`; the device has nothing
+    left to do at either end.
+
+    `samples` are those trained so far; `at_limit` says that --max_steps or --time_limit is reached.
+    """
+
+    def __init__(self, clock: Clock, number: int, samples: int) -> None:
+        self.number = number
+        self.samples = 0
+        self.at_limit = False
+        self._clock = clock
+        self._of = samples
+        self._steps = 0
+        self._waited = 0.0
+
+    def __enter__(self) -> "Epoch":
+        return self.start()
+
+    def __exit__(self, failure: type[BaseException] | None, *_) -> None:
+        self.close() if failure else self.stop()
+
+    def start(self) -> "Epoch":
+        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._bar = self._progress_bar()
+        self._clock.wait()
+        self._start = time.perf_counter()
+        self._stop_at = self._start + (self._clock.options.time_limit or math.inf)
+        return self
+
+    def stop(self) -> None:
+        self._clock.wait()
+        self._seconds = time.perf_counter() - self._start
+        self._bar.close()
+
+    def close(self) -> None:
+        """Clear the screen of an epoch that came to a bad end."""
+        self._bar.close()
+
+    def next_batch(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch, None after the last; the time this takes is time spent waiting for data."""
+        asked = time.perf_counter()
+        batch = next(batches, None)
+        self._waited += time.perf_counter() - asked
+        return batch
+
+    def count(self, size: int) -> None:
+        """Count a batch of `size` samples that was given to the device."""
+        self.samples += size
+        self._steps += 1
+        self._bar.update(size)
+        self.at_limit = self._steps == self._clock.options.max_steps or time.perf_counter() >= self._stop_at
+
+    def row(self, train_loss: float) -> dict:
+        """The columns of this epoch, once it is over. Raises FloatingPointError where its loss is not finite."""
         if not math.isfinite(train_loss):
-            raise FloatingPointError(f"the loss of epoch {epoch} is {train_loss}, so this was no training")
-        whole = self.experiment.samples
+            raise FloatingPointError(f"the loss of epoch {self.number} is {train_loss}, so this was no training")
+        whole = self._clock.experiment.samples
         return {
-            "batch_size": self.batch_size,
-            "epoch": epoch,
-            "epoch_seconds": seconds * whole / seen,
-            "samples_per_second": seen / seconds,
+            **self._clock.same,
+            "epoch": self.number,
+            "epoch_seconds": self._seconds * whole / self.samples,
+            "samples_per_second": self.samples / self._seconds,
             "status": "ok",
-            "estimated": seen != whole,
-            "measured_seconds": seconds,
-            "measured_samples": seen,
-            "compute_samples_per_second": compute_rate,
-            "data_wait_seconds": waited,
-            "peak_memory_gb": self._peak_memory_gb(),
+            "estimated": self.samples != whole,
+            "measured_seconds": self._seconds,
+            "measured_samples": self.samples,
+            "data_wait_seconds": self._waited,
             "train_loss": train_loss,
-            "started_at": started_at,
+            "started_at": self._started_at,
         }
 
-    def _progress_bar(self, epoch: int, samples: int, compute_rate: float):
+    def _progress_bar(self):
         """A bar on the terminal (none where there is no terminal), as long as what will be measured."""
         from tqdm import tqdm
 
-        total = samples
-        if self.options.max_steps:
-            total = min(total, self.options.max_steps * self.batch_size)
-        if self.options.time_limit:
-            total = min(total, math.ceil(self.options.time_limit * compute_rate))
+        options = self._clock.options
+        total = self._of
+        if options.max_steps:
+            total = min(total, options.max_steps * self._clock.batch_size)
+        if options.time_limit:
+            total = min(total, math.ceil(options.time_limit * self._clock.same["compute_samples_per_second"]))
         return tqdm(
-            desc=f"batch size {self.batch_size}, epoch {epoch} of {self.options.epochs}",
+            desc=f"batch size {self._clock.batch_size}, epoch {self.number} of {options.epochs}",
             total=total,
             unit=" samples",
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left",

@@ -14,8 +14,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speed_test.command_line import Options
+from speed_test.report import one_line
+
+if TYPE_CHECKING:
+    import numpy
 
 # Offline has to be found out within 5 seconds (DESIGN: "not after a minute of retries").
 REACHABLE_SECONDS = 4
@@ -84,16 +90,69 @@ def hugging_face(what: str) -> Iterator[None]:
 
     Raises DataUnavailable for whatever goes wrong inside.
     """
-    reason = None
+    unreachable = None
     if "HF_HUB_OFFLINE" not in os.environ:
         try:
             require_network(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
         except DataUnavailable as error:
             os.environ["HF_HUB_OFFLINE"] = "1"
-            reason = str(error)
+            unreachable = error
+    try:
+        with unless_unavailable(what):
+            yield
+    except DataUnavailable:
+        if unreachable:
+            raise unreachable from None
+        raise
+
+
+@contextlib.contextmanager
+def keras_datasets(file: str, url: str) -> Iterator[None]:
+    """Use keras.datasets inside of this, for data that it keeps in `file` and takes from `url`.
+
+    Raises DataUnavailable for whatever goes wrong inside.
+    """
+    kept = Path(os.environ["KERAS_HOME"]) / "datasets" / file
+    was_there = kept.exists()
+    if not was_there:
+        require_network(url)
+    import keras
+
+    if was_there:  # it prints a progress bar for a download, but for a broken file a long explanation as well
+        keras.config.disable_interactive_logging()
+    try:
+        with unless_unavailable(url):
+            yield
+    except DataUnavailable as error:
+        if was_there:
+            raise DataUnavailable(f"{kept} is broken, and {error}") from None
+        raise
+
+
+@contextlib.contextmanager
+def unless_unavailable(what: str) -> Iterator[None]:
+    """Raise DataUnavailable for whatever goes wrong inside, where a library reads or downloads `what`."""
     try:
         yield
-    except Exception as error:  # the hub and its files fail in as many ways as there are libraries below
-        if reason is None:
-            reason = f"{what} can be neither read nor downloaded ({' '.join(str(error).split())[:200]})"
-        raise DataUnavailable(reason) from None
+    except DataUnavailable:
+        raise
+    except Exception as error:  # they fail in as many ways as there are libraries below them
+        reason = one_line(error, 200)
+        raise DataUnavailable(f"{what} can be neither read nor downloaded ({reason})") from None
+
+
+def synthetic_photographs(seed: int) -> Iterator["numpy.ndarray"]:
+    """1,000 pictures, uint8 [384, 512, 3], that make JPEGs of about 50 KB at quality 75, as Food101 has them.
+
+    Different ones, and so many that no cache holds them all decoded: cuttings from a large picture of coloured
+    squares with a fine grain on top. Their contrast is chosen for the 50 KB.
+    """
+    import numpy
+
+    random = numpy.random.default_rng(seed)
+    squares = random.random((500, 500, 3), dtype=numpy.float32).repeat(4, axis=0).repeat(4, axis=1)
+    grain = random.random((2000, 2000, 3), dtype=numpy.float32)
+    picture = (80 + squares * 80 + grain * 20).astype(numpy.uint8)
+    for _ in range(1000):
+        top, left = random.integers(0, 2000 - 384), random.integers(0, 2000 - 512)
+        yield picture[top : top + 384, left : left + 512]

@@ -25,6 +25,7 @@ class Device:
     `framework` is its name as it is written, such as "PyTorch".
     `name`, `gpu_cores` (NVIDIA: streaming multiprocessors) and `memory_bytes` are the GPU's own, and None
     where the operating system knows them and the framework does not (Apple), or there is no GPU.
+    `mac_needs` is what the framework lacks where it trains on the CPU of a Mac that has a GPU.
     """
 
     type: str
@@ -34,6 +35,7 @@ class Device:
     gpu_cores: int | None = None
     memory_bytes: int | None = None
     tf32: bool = False
+    mac_needs: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def idle_gpu(device: Device) -> str | None:
         return None
     installed = f"{device.framework} {device.framework_version}"
     if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return f"{installed} cannot use this Mac's GPU, so the CPU is measured; a newer macOS may mend that, see README"
+        return f"{installed} cannot use this Mac's GPU, so the CPU is measured; {device.mac_needs}"
     if "GPU 0" in _output("nvidia-smi", "-L"):
         return f"{installed} cannot use this machine's NVIDIA GPU, so the CPU is measured; for CUDA see README, Set-up"
     return None

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 NAME = "PyTorch"
 
 
+def start(device: str) -> None:
+    """PyTorch needs no preparation to train on `device`."""
+
+
 def describe_device(wanted: str) -> Device:
     """Pick the device ("auto": Apple GPU, else NVIDIA GPU, else CPU) and describe it.
 
@@ -26,7 +30,7 @@ def describe_device(wanted: str) -> Device:
         found = " or ".join(name for name in there if there[name])
         raise BadInput(f"--device={kind}: PyTorch {version} finds no such device here; there is {found}")
     if kind != "cuda":
-        return Device(kind, NAME, version)
+        return Device(kind, NAME, version, mac_needs="a newer macOS may mend that, see README, Set-up")
     gpu = torch.cuda.get_device_properties(0)
     # TF32 came with NVIDIA's Ampere, compute capability 8.0 (AMD's GPUs are "cuda" to PyTorch, too). By default
     # convolutions use it, matrix products do not: https://docs.pytorch.org/docs/stable/notes/cuda.html

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import statistics
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,12 @@ def working(text: str) -> Iterator[None]:
         yield
     finally:
         _print(" " * (len(text) + 4), sys.stderr, end="\r")
+
+
+def one_line(message: object, most: int = 300) -> str:
+    """What a library says, on one line of `most` characters, without TensorFlow's names of its graph's nodes."""
+    text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]", "", str(message))
+    return " ".join(text.split())[:most].removesuffix(" name:")
 
 
 def _count(number: int, noun: str) -> str:

@@ -109,8 +109,9 @@ def _prepare(
     experiment: Experiment, options: Options, load_data: Callable, interrupt: "_Interrupt"
 ) -> tuple[machine.Device, Options]:
     """Let a child find the device and the data; return the first, and the options settled by both."""
-    # Read by the Hugging Face libraries when they are imported. Whoever has set it has a better place for the files.
+    # Read by the libraries when they are imported. Whoever has set them has a better place for the files.
     os.environ.setdefault("HF_HOME", str((options.data_dir / "huggingface").resolve()))
+    os.environ.setdefault("KERAS_HOME", str((options.data_dir / "keras").resolve()))
     child = _Child(_prepare_child, (experiment, options, load_data), interrupt)
     found = {}
     for kind, content in child.messages():
@@ -151,7 +152,9 @@ def _train_child(
     send: Callable[[str, object], None], experiment: Experiment, options: Options, train: Callable, batch_size: int
 ) -> None:
     warnings.simplefilter("ignore", data.DataWarning)  # said once, when the run was prepared
-    train(batch_size, options, Clock(experiment, options, batch_size, _backend(experiment), send))
+    backend = _backend(experiment)
+    backend.start(options.device)
+    train(batch_size, options, Clock(experiment, options, batch_size, backend, send))
     send("done", None)
 
 
@@ -184,7 +187,6 @@ class _Run:
             "run_id": uuid.uuid4().hex[:12],
             "code_version": machine.code_version(),
             "tf32": device.tf32,
-            "compiled": False,
         }
 
     def time_batch_size(self, batch_size: int, train: Callable, interrupt: "_Interrupt") -> None:
@@ -411,9 +413,9 @@ def _explain(error: Exception) -> tuple[str, str]:
         or kind in ("OutOfMemoryError", "ResourceExhaustedError")
         or any(words in message for words in OUT_OF_MEMORY)
     )
-    message = " ".join(message.split())[:300]
+    message = report.one_line(message)
     if out_of_memory:
-        return "out_of_memory", f"out of memory: {message or kind}"
+        return "out_of_memory", message or kind
     where = traceback.extract_tb(error.__traceback__)[-1]
     return "failed", f"{kind}: {message or 'no message'} ({Path(where.filename).name}, line {where.lineno})"
 

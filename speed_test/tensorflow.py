@@ -1,0 +1,216 @@
+"""What TensorFlow knows and the shared code asks, and the clock as a Keras callback."""
+
+import contextlib
+import ctypes
+import os
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from speed_test.clock import Clock, Epoch
+from speed_test.command_line import BadInput
+from speed_test.machine import GIB, Device
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+NAME = "TensorFlow"
+
+# Written to the terminal before TF_CPP_MIN_LOG_LEVEL is obeyed, or at any level of it. "cuInit" is how a
+# TensorFlow with CUDA says that there is no NVIDIA GPU; the others are notes, and warnings of a cause we know.
+CHATTER = re.compile(
+    rb"WARNING: All log messages before absl|[IW]\d{4} |\d{4}-.*: [IW] |E\d{4} .*cuInit|.*: E .*cuInit"
+)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TensorFlow's start-up chatter off the screen, and let everything else through."""
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+            caught.seek(0)
+            for line in caught:
+                if not CHATTER.match(line):
+                    os.write(2, line)
+
+
+def start(device: str) -> None:
+    """Import TensorFlow and Keras, and let them see `device` ("auto": all there are), before anything else does."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's keras.json says
+    if device == "cpu":  # not seen at all, or Keras compiles for a GPU
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    with _quiet():
+        import tensorflow as tf
+        from absl import logging
+
+        if device == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+        for gpu in tf.config.get_visible_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.list_logical_devices()
+        logging.set_verbosity(logging.ERROR)
+        tf.get_logger().setLevel("ERROR")
+
+
+def describe_device(wanted: str) -> Device:
+    """Pick the device ("auto": the GPU that TensorFlow has, else the CPU) and describe it.
+
+    Raises BadInput where `wanted` is not there.
+    """
+    start(wanted)
+    import tensorflow as tf
+
+    gpus = tf.config.get_visible_devices("GPU")
+    gpu_kind = "mps" if platform.system() == "Darwin" else "cuda"
+    there = [gpu_kind, "cpu"] if gpus else ["cpu"]
+    kind = there[0] if wanted == "auto" else wanted
+    if kind not in there:
+        raise BadInput(
+            f"--device={kind}: TensorFlow {tf.__version__} finds no such device here; there is {' or '.join(there)}"
+        )
+    if kind != "cuda":
+        return Device(kind, NAME, tf.__version__, mac_needs="for the GPU it takes tensorflow-metal, see README, Set-up")
+    details = tf.config.experimental.get_device_details(gpus[0])
+    cores, memory_bytes = _cuda_facts()
+    # TF32 came with Ampere, compute capability 8.0, and TensorFlow uses it unless told not to:
+    # https://www.tensorflow.org/api_docs/python/tf/config/experimental/enable_tensor_float_32_execution
+    ampere = details.get("compute_capability", (0, 0)) >= (8, 0)
+    return Device(
+        kind,
+        NAME,
+        tf.__version__,
+        name=details.get("device_name"),
+        gpu_cores=cores,
+        memory_bytes=memory_bytes,
+        tf32=ampere and tf.config.experimental.tensor_float_32_execution_enabled(),
+    )
+
+
+def _cuda_facts() -> tuple[int | None, int | None]:
+    """Multiprocessors and memory (bytes) of the first NVIDIA GPU, as CUDA's own library says and TensorFlow does not.
+
+    https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
+    """
+    multiprocessor_count = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+    try:
+        cuda = ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
+    except OSError:
+        return None, None
+    gpu, cores, memory = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+    failed = (  # each call returns 0 where it went well
+        cuda.cuInit(0)
+        or cuda.cuDeviceGet(ctypes.byref(gpu), 0)
+        or cuda.cuDeviceGetAttribute(ctypes.byref(cores), multiprocessor_count, gpu)
+        or cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), gpu)
+    )
+    return (None, None) if failed else (cores.value, memory.value)
+
+
+def wait(device: str) -> None:
+    """Return once the device has done all that it was given."""
+    import tensorflow as tf
+
+    if device == "cuda":
+        tf.test.experimental.sync_devices()
+    elif device == "mps":
+        # sync_devices() is not known to reach the Metal plug-in. What is given to a GPU is done in its
+        # order, so a result that comes after everything else has waited for it.
+        with tf.device("GPU:0"):
+            (tf.zeros(()) + 1).numpy()
+
+
+def peak_memory_gb(device: str) -> float | None:
+    """The most memory that tensors took on the GPU so far, in GB of 2^30 bytes; None where nothing tells it."""
+    import tensorflow as tf
+
+    try:
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"] / GIB if device == "cuda" else None
+    except (ValueError, RuntimeError):
+        return None
+
+
+def remember(model: "keras.Model") -> Callable[[], None]:
+    """Keep a compiled model as it is now; the function returned brings it back, its optimizer and its random
+    numbers included, so that warm-up and compute limit leave no trace in what is trained."""
+    model.optimizer.build(model.trainable_variables)
+    start = [(variable, variable.numpy()) for variable in [*model.variables, *model.optimizer.variables]]
+
+    def rewind() -> None:
+        for variable, value in start:
+            variable.assign(value)
+
+    return rewind
+
+
+def timed(clock: Clock, dataset: "tf.data.Dataset", samples: int) -> "keras.callbacks.Callback":
+    """A callback for `model.fit(dataset, epochs=options.epochs, verbose=0, callbacks=[...])`: the clock.
+
+    Before the first epoch it warms up and measures the compute limit, and after each it sends its row.
+    `dataset` gives the batches of one epoch over `samples` samples.
+
+    The step is Keras' own `train_step`, compiled as Keras compiles it. That `fit` gets it from here and not
+    from `make_train_function` has three reasons: the compute limit needs the very same compiled function
+    for a batch that stays on the device; the wait for the next batch can be timed apart from the step; and
+    it returns no metrics, which `fit` would read after every step and so make the device wait.
+    """
+    import keras
+    import tensorflow as tf
+
+    class Timed(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None) -> None:
+            # Of any batch size, so that the last, smaller batch is no reason to trace the step again.
+            self.step = tf.function(
+                self.model.train_step,
+                input_signature=[dataset.element_spec],
+                jit_compile=self.model.jit_compile,
+                autograph=False,
+            )
+            self.model.train_function = self.train_function
+            # `fit` lets go of an epoch's iterator when the next epoch has begun, and to take one down may cost
+            # TensorFlow seconds. Held here as well, it goes when the clock has stopped.
+            self.iterators = []
+            with tf.device("CPU:0" if clock.options.device == "cpu" else "GPU:0"):
+                first = tuple(tf.identity(part) for part in next(iter(dataset)))
+            clock.same["compiled"] = self.model.jit_compile
+            clock.same["precision"] = self.model.compute_dtype
+            clock.get_ready(lambda *batch: self.step(batch), first, samples, remember(self.model))
+
+        def on_epoch_begin(self, epoch, logs=None) -> None:
+            self.epoch = Epoch(clock, epoch + 1, samples).start()
+
+        def train_function(self, batches) -> dict:
+            """What `fit` calls for each step."""
+            try:
+                if batches not in self.iterators:
+                    self.iterators.append(batches)
+                batch = self.epoch.next_batch(batches)
+                if batch is None:
+                    raise StopIteration
+                self.step(batch)
+            except BaseException:
+                self.epoch.close()
+                raise
+            self.epoch.count(len(batch[0]))
+            if self.epoch.at_limit:
+                self.model.stop_training = True
+            return {}
+
+        def on_epoch_end(self, epoch, logs=None) -> None:
+            self.epoch.stop()
+            del self.iterators[:-1]
+            self.model.stop_training = False  # the next epoch is to be trained all the same
+            clock.send_row(self.epoch.row(float(self.model.get_metrics_result()["loss"])))
+
+    return Timed()

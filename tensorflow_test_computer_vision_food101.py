@@ -1,0 +1,128 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = [
+#     "tensorflow==2.18.1 ; sys_platform == 'darwin' and platform_machine == 'arm64'",
+#     "tensorflow-metal==1.2.0 ; sys_platform == 'darwin' and platform_machine == 'arm64'",
+#     "tensorflow-metadata==1.17.3 ; sys_platform == 'darwin' and platform_machine == 'arm64'",
+#     "tensorflow==2.21.0 ; sys_platform != 'darwin'",
+#     "tensorflow-datasets==4.9.10",
+#     "importlib_resources",
+#     "tqdm>=4.66",
+#     "psutil>=6.0",
+#     "portalocker>=3.0",
+#     "py-cpuinfo>=9.0",
+# ]
+# ///
+"""How fast does this machine train ResNet50 on Food101 with TensorFlow?
+
+  python tensorflow_test_computer_vision_food101.py --epochs=1 --batch_sizes="32"
+
+Every epoch decodes 75,750 JPEGs, resizes them to 224x224, trains on them, and
+appends a row to a CSV in results/results_tensorflow_cv/. Decoding is part of
+the work, and done by tf.data on the CPU cores. Without options it trains 3
+epochs at each of 3 batch sizes. On a slow machine, --time_limit=60 measures 60
+seconds of every epoch and estimates the rest.
+"""
+
+from speed_test import Experiment, main
+from speed_test.data import require_network, synthetic_photographs, unless_unavailable
+
+CLASSES = 101
+IMAGE_SIZE = 224
+LEARNING_RATE = 0.001
+SEED = 42
+
+# JPEGs that wait, still compressed, to be drawn in random order: 50 MB of them.
+SHUFFLE_BUFFER = 1000
+
+EXPERIMENT = Experiment(
+    framework="tensorflow",
+    model="ResNet50",
+    dataset="FOOD101",
+    input_size=IMAGE_SIZE,
+    samples=75_750,
+    samples_are="JPEGs, resized to 224x224",
+    results="results_tensorflow_cv",
+    epochs=3,
+    batch_sizes=(32, 64, 128),
+)
+
+
+# ---- Data: JPEGs, decoded by tf.data ----
+
+
+def load_data(options):
+    """The training set: a tf.data.Dataset of (JPEG bytes, label), of known length.
+
+    Raises DataUnavailable where options.data is "real" and Food101 can be neither read nor downloaded (5 GB).
+    """
+    import tensorflow as tf
+
+    if options.data == "synthetic":
+        jpegs = [tf.io.encode_jpeg(image, quality=75) for image in synthetic_photographs(SEED)]
+        labels = tf.range(len(jpegs), dtype=tf.int64) % CLASSES
+        stored = tf.data.Dataset.from_tensor_slices((tf.stack(jpegs), labels))
+        return stored.repeat().take(EXPERIMENT.samples)
+
+    with unless_unavailable("food101 of tensorflow_datasets"):
+        import tensorflow_datasets as tfds
+
+        folder = options.data_dir / "tensorflow_datasets"
+        builder = tfds.builder("food101", data_dir=folder)
+        if not builder.is_prepared():
+            require_network("http://data.vision.ee.ethz.ch")
+        stored = tfds.load(
+            "food101",
+            split="train",
+            data_dir=folder,
+            shuffle_files=True,
+            as_supervised=True,
+            decoders={"image": tfds.decode.SkipDecoding()},
+        )
+        next(iter(stored))  # broken files are to be found out now, and not by the clock
+    return stored
+
+
+def decode(jpeg, label):
+    """A JPEG as RGB, uint8 [224, 224, 3]: bytes are what goes to the device, a fourth of floats."""
+    import tensorflow as tf
+
+    image = tf.io.decode_jpeg(jpeg, channels=3)
+    return tf.cast(tf.image.resize(image, [IMAGE_SIZE, IMAGE_SIZE]), tf.uint8), label
+
+
+# ---- Model and training step ----
+
+
+def train(batch_size, options, clock):
+    """Train ResNet50 at one batch size while `clock` watches; runs in a process of its own."""
+    import keras
+    import tensorflow as tf
+
+    from speed_test.tensorflow import timed
+
+    keras.utils.set_random_seed(SEED)
+    model = keras.Sequential(
+        [
+            keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3), dtype="uint8"),
+            keras.layers.Rescaling(1 / 255),
+            keras.applications.ResNet50(weights=None, input_shape=(IMAGE_SIZE, IMAGE_SIZE, 3), classes=CLASSES),
+        ]
+    )
+    model.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE), loss="sparse_categorical_crossentropy")
+
+    stored = load_data(options)
+    samples = int(stored.cardinality())
+    batches = (
+        stored.shuffle(SHUFFLE_BUFFER, seed=SEED)
+        .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+    watch = timed(clock, batches, samples)
+    model.fit(batches, epochs=options.epochs, shuffle=False, verbose=0, callbacks=[watch])  # shuffled already
+
+
+if __name__ == "__main__":
+    main(EXPERIMENT, load_data, train)

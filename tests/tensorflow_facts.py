@@ -1,0 +1,115 @@
+"""Facts about the TensorFlow scripts, as one line of JSON. A program of its own, for a process that has
+imported torchvision before or after must not import TensorFlow."""
+
+import collections
+import importlib
+import json
+from pathlib import Path
+
+from speed_test import clock
+from speed_test import tensorflow as backend
+from speed_test.command_line import parse
+
+SCRIPTS = ("tensorflow_test_computer_vision_cifar100", "tensorflow_test_computer_vision_food101", "tensorflow_test_nlp")
+BATCH_SIZE, SAMPLES = 7, 50  # the last batch has one sample
+
+backend.start("cpu")
+
+import keras  # noqa: E402
+import numpy  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+
+def numbered(script):
+    """Data of a script in which every sample is labelled with its number, and images or reviews are full of it."""
+    numbers = numpy.arange(SAMPLES)
+    if "food101" in script.__name__:
+        jpegs = [tf.io.encode_jpeg(numpy.full((8, 8, 3), 5 * number, dtype=numpy.uint8)) for number in numbers]
+        return tf.data.Dataset.from_tensor_slices((jpegs, tf.constant(numbers)))
+    shape = (200,) if "nlp" in script.__name__ else (32, 32, 3)
+    kind = numpy.int32 if "nlp" in script.__name__ else numpy.uint8
+    return numpy.stack([numpy.full(shape, number, dtype=kind) for number in numbers]), numbers
+
+
+class Stop(Exception):
+    pass
+
+
+def facts(name):
+    """Parameters of the model, and the samples of two epochs of its pipeline as (number in it, label) by batch."""
+    script = importlib.import_module(name)
+    script.load_data = lambda options: numbered(script)
+    found = {}
+    options = parse(script.EXPERIMENT, "", ["--epochs=2"]).but(device="cpu")
+
+    def fit(model, batches, **arguments):
+        unit = 5 if "food101" in name else 1
+        found["parameters"] = model.count_params()
+        found["epochs"] = [
+            [
+                [(round(float(numpy.mean(sample)) / unit), int(label)) for sample, label in zip(*batch, strict=True)]
+                for batch in batches.as_numpy_iterator()
+            ]
+            for _ in range(arguments["epochs"])
+        ]
+        raise Stop
+
+    keras.Model.fit, before = fit, keras.Model.fit
+    try:
+        script.train(BATCH_SIZE, options, clock.Clock(script.EXPERIMENT, options, BATCH_SIZE, backend, print))
+    except Stop:
+        pass
+    finally:
+        keras.Model.fit = before
+    return found
+
+
+def timed_epochs():
+    """What happens in three timed epochs over samples that the batch size does not divide."""
+    keras.utils.set_random_seed(1)
+    clock.COMPUTE_SECONDS = 0.05
+    seen, log, sent = collections.Counter(), [], []
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(2, activation="softmax")
+            self.dropout = keras.layers.Dropout(0.5)
+
+        def call(self, numbers, training=False):
+            log.append(("traced", tuple(numbers.shape)))
+            tf.py_function(lambda values: seen.update(values.numpy().astype(int).tolist()), [numbers[:, 0]], [])
+            return self.dense(self.dropout(numbers / SAMPLES, training=training))
+
+    model = Model()
+    model(numpy.zeros((1, 1), dtype=numpy.float32))
+    seen.clear(), log.clear()
+    model.compile(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy")
+    before = [value.numpy().tolist() for value in model.trainable_variables]
+    numbers = numpy.arange(SAMPLES, dtype=numpy.float32)[:, None]
+    batches = tf.data.Dataset.from_tensor_slices((numbers, numpy.zeros(SAMPLES, int))).batch(BATCH_SIZE)
+    experiment = importlib.import_module(SCRIPTS[0]).EXPERIMENT
+    options = parse(experiment, "", ["--epochs=3", "--batch_sizes=7"]).but(device="cpu")
+    at_start = []
+
+    def send(kind, content):
+        sent.append((kind, content))
+        log.append((kind, None))
+        if kind == "rate":
+            at_start.extend(value.numpy().tolist() for value in model.trainable_variables)
+        log.append(("seen", sorted(seen.elements())))
+        seen.clear()
+
+    watch = backend.timed(clock.Clock(experiment, options, BATCH_SIZE, backend, send), batches, SAMPLES)
+    model.fit(batches, epochs=3, shuffle=False, verbose=0, callbacks=[watch])
+    return {
+        "log": log,
+        "rows": [content for kind, content in sent if kind == "row"],
+        "rewound": at_start == before,
+        "traces": watch.step.experimental_get_tracing_count(),
+    }
+
+
+if __name__ == "__main__":
+    found = {name: facts(name) for name in SCRIPTS}
+    Path("facts.json").write_text(json.dumps(found | {"timed": timed_epochs()}))

@@ -1,0 +1,277 @@
+"""The TensorFlow scripts as a user runs them, and what their clock sees of `model.fit`.
+
+TensorFlow lives in child processes only: one that has imported torchvision as well may abort.
+"""
+
+import ctypes
+import json
+import math
+import os
+import pickle
+import signal
+import sys
+import tarfile
+from types import SimpleNamespace
+
+import numpy
+import psutil
+import pytest
+
+from speed_test import tensorflow
+from speed_test.results import COLUMNS
+from tests.conftest import ROOT, rows, run, start, the_csv
+from tests.test_cifar100 import write_cifar100
+from tests.test_sweep import status_of, wait_for
+
+CIFAR100 = ROOT / "tensorflow_test_computer_vision_cifar100.py"
+FOOD101 = ROOT / "tensorflow_test_computer_vision_food101.py"
+NLP = ROOT / "tensorflow_test_nlp.py"
+FILES = ROOT / "tests" / "tensorflow_files.py"
+BAD_ENDS = ROOT / "tests" / "tensorflow_bad_ends.py"
+
+SHORT = ("--epochs=1", "--batch_sizes=4", "--max_steps=2")
+
+
+@pytest.mark.parametrize(
+    ("script", "file", "host"),
+    [
+        (CIFAR100, "results_tensorflow_cv/*_CIFAR100_ResNet50_32_tensorflow_synthetic_results.csv", "cs.toronto.edu"),
+        (FOOD101, "results_tensorflow_cv/*_FOOD101_ResNet50_224_tensorflow_synthetic_results.csv", "vision.ee.ethz.ch"),
+        (NLP, "results_tensorflow_nlp/*_IMDB_SmallTransformer_200_tensorflow_synthetic_results.csv", "googleapis.com"),
+    ],
+    ids=["CIFAR100", "Food101", "IMDB"],
+)
+def test_the_stand_in_offline(tmp_path, script, file, host):
+    done = run(script, "--epochs=2", "--batch_sizes=4", "--max_steps=2", "--device=cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == done.stderr.count("WARNING: ") == done.stderr.count(f"{host} cannot be reached")
+    assert "SYNTHETIC DATA" in done.stderr
+    (path,) = (tmp_path / "results").glob(file)
+    found = rows(path)
+    assert list(found[0]) == list(COLUMNS)
+    assert [(row["batch_size"], row["epoch"]) for row in found] == [("4", "1"), ("4", "2")]
+    for row in found:
+        assert (row["status"], row["data"], row["estimated"]) == ("ok", "synthetic", "True")
+        assert (row["framework"], row["precision"]) == ("tensorflow", "float32")
+        assert (row["compiled"], row["tf32"]) == ("False", "False")
+        assert row["measured_samples"] == "8"
+        assert math.isfinite(float(row["train_loss"]))
+        assert 0 < float(row["data_wait_seconds"]) < float(row["measured_seconds"])
+        assert float(row["peak_memory_gb"]) > 0.2
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    done = run(NLP, "--device=mps", "--data=synthetic", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "--device=mps: TensorFlow 2" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("facts")
+    done = run(ROOT / "tests" / "tensorflow_facts.py", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "facts.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("script", "parameters"), [(CIFAR100, 23_792_612), (FOOD101, 23_794_661), (NLP, 3_163_394)], ids=lambda value: value
+)
+def test_models_and_pipelines(facts, script, parameters):
+    found = facts[script.stem]
+    assert found["parameters"] == parameters
+    for epoch in found["epochs"]:
+        assert [len(batch) for batch in epoch] == [7, 7, 7, 7, 7, 7, 7, 1]
+        samples = [tuple(sample) for batch in epoch for sample in batch]
+        assert sorted(samples) == [(number, number) for number in range(50)]
+    assert found["epochs"][0] != found["epochs"][1]
+
+
+def test_a_timed_epoch_has_every_sample_once_and_traces_nothing(facts):
+    """With a batch size that does not divide the samples."""
+    timed = facts["timed"]
+    assert timed["traces"] == 1
+    assert [kind for kind, _ in timed["log"]] == ["traced", "rate", "seen", "row", "seen", "row", "seen", "row", "seen"]
+    assert [seen for kind, seen in timed["log"] if kind == "seen"][1:] == [list(range(50))] * 3
+    assert [row["epoch"] for row in timed["rows"]] == [1, 2, 3]
+    assert all(row["measured_samples"] == 50 for row in timed["rows"])
+
+
+def test_warm_up_leaves_no_trace(facts):
+    assert facts["timed"]["rewound"]
+    losses = [row["train_loss"] for row in facts["timed"]["rows"]]
+    assert losses == sorted(losses, reverse=True)
+    assert len(set(losses)) == 3
+
+
+# ---- Real data, in files of their real formats ----
+
+
+def test_real_cifar100(tmp_path):
+    home = tmp_path / "keras home"
+    folder = write_cifar100(tmp_path, 50_000)
+    for file in folder.iterdir():  # Keras reads them as bytes, as Python 2 has written them
+        content = pickle.loads(file.read_bytes())
+        file.write_bytes(pickle.dumps({name.encode(): value for name, value in content.items()}, protocol=3))
+    (home / "datasets").mkdir(parents=True)
+    archive = home / "datasets" / "cifar-100-python-target_archive"
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        tar.add(folder, folder.name)
+    done = run(FILES, "--data=real", *SHORT, cwd=tmp_path, SCRIPT=CIFAR100.stem, KERAS_HOME=str(home))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert the_csv(tmp_path).name.endswith("_CIFAR100_ResNet50_32_tensorflow_results.csv")
+    assert [(row["status"], row["data"]) for row in rows(the_csv(tmp_path))] == [("ok", "real")]
+
+
+def test_real_imdb(tmp_path):
+    reviews = numpy.array([list(range(1, 10 + number % 300)) for number in range(25_000)], dtype=object)
+    labels = numpy.arange(25_000) % 2
+    (tmp_path / "data" / "keras" / "datasets").mkdir(parents=True)
+    file = tmp_path / "data" / "keras" / "datasets" / "imdb.npz"
+    numpy.savez(file, x_train=reviews, y_train=labels, x_test=reviews[:10], y_test=labels[:10])
+    done = run(FILES, "--data=real", *SHORT, cwd=tmp_path, SCRIPT=NLP.stem)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert the_csv(tmp_path).name.endswith("_IMDB_SmallTransformer_200_tensorflow_results.csv")
+    assert [(row["status"], row["data"]) for row in rows(the_csv(tmp_path))] == [("ok", "real")]
+
+
+def test_real_food101(tmp_path):
+    """As tfds keeps it; once whole, and once with a broken file."""
+    made = run(FILES, "data/tensorflow_datasets", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    done = run(FOOD101, "--data=real", "--epochs=1", "--batch_sizes=4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (row,) = rows(the_csv(tmp_path))
+    assert (row["status"], row["data"], row["measured_samples"]) == ("ok", "real", "10")
+    assert row["estimated"] == "True"
+    (records,) = tmp_path.rglob("food101-train.tfrecord-*")
+    records.write_bytes(records.read_bytes()[:100])
+    done = run(FOOD101, "--data=real", "--epochs=1", "--batch_sizes=4", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "food101 of tensorflow_datasets can be neither read nor downloaded" in done.stderr
+    assert len(rows(the_csv(tmp_path))) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "file"), [(CIFAR100, "cifar-100-python-target_archive"), (NLP, "imdb.npz")], ids=["CIFAR100", "IMDB"]
+)
+def test_corrupt_files_of_keras(tmp_path, script, file):
+    (tmp_path / "data" / "keras" / "datasets").mkdir(parents=True)
+    (tmp_path / "data" / "keras" / "datasets" / file).write_bytes(b"not what it was")
+    done = run(script, "--data=real", *SHORT, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert f"{file} is broken" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+# ---- Failures ----
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_failures_are_rows_and_the_sweep_goes_on(tmp_path):
+    arguments = ("--data=synthetic", "--epochs=2", "--max_steps=2")
+    done = run(BAD_ENDS, *arguments, "--batch_sizes=3, 4, 5, 8", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert status_of(tmp_path) == [
+        *[("3", "1", "ok"), ("3", "2", "failed")],
+        *[("4", "1", "ok"), ("4", "2", "failed")],
+        *[("5", "1", "ok"), ("5", "2", "out_of_memory")],
+        ("8", "", "skipped"),
+    ]
+    raised, killed, memory, _ = (row["error"] for row in rows(the_csv(tmp_path)) if row["status"] != "ok")
+    assert raised.startswith("InvalidArgumentError: Unknown image file format")
+    assert "SIGKILL" in killed
+    assert memory.startswith("OOM when allocating tensor")
+    assert not any("{{" in reason or "[Op:" in reason for reason in (raised, memory))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_in_mid_epoch(tmp_path):
+    process = start(BAD_ENDS, "--data=synthetic", "--epochs=2", "--max_steps=2", "--batch_sizes=7", cwd=tmp_path)
+    note = tmp_path / "stuck.pid"
+    wait_for(lambda: note.exists() and note.read_text())
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert "1 finished epoch is in" in out
+    assert status_of(tmp_path) == [("7", "1", "ok")]
+    wait_for(lambda: not any(member.is_running() for member in family), seconds=3)
+
+
+# ---- What is not on this machine ----
+
+
+class Cuda:
+    """Stands for libcuda, on a machine with one GPU of 24 GB and 72 multiprocessors."""
+
+    def cuInit(self, flags):
+        return 0
+
+    def cuDeviceGet(self, device, number):
+        device._obj.value = 5
+        return 0
+
+    def cuDeviceGetAttribute(self, value, attribute, device):
+        assert (attribute, device.value) == (16, 5)
+        value._obj.value = 72
+        return 0
+
+    def cuDeviceTotalMem_v2(self, value, device):
+        value._obj.value = 25_386_352_640
+        return 0
+
+
+def test_what_cuda_says_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Cuda())
+    assert tensorflow._cuda_facts() == (72, 25_386_352_640)
+    monkeypatch.setattr(Cuda, "cuInit", lambda self, flags: 100)  # CUDA_ERROR_NO_DEVICE
+    assert tensorflow._cuda_facts() == (None, None)
+
+    def missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert tensorflow._cuda_facts() == (None, None)
+
+
+def test_chatter_is_kept_off_the_screen_and_nothing_else(capfd):
+    lines = [
+        b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+        b"I0000 00:00:1795476718.823147   17926 port.cc:153] oneDNN custom operations are on.",
+        b"2026-11-23 23:00:00.000000: I tensorflow/core/platform/cpu_feature_guard.cc:182] This TensorFlow binary",
+        b"E0000 00:00:1795476725.743079   17926 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error",
+        b"E0000 00:00:1795476725.743079   17926 somewhere.cc:52] the GPU is on fire",
+        b"Illegal instruction",
+    ]
+    with tensorflow._quiet():
+        for line in lines:
+            os.write(2, line + b"\n")
+    assert capfd.readouterr().err.encode().splitlines() == lines[-2:]
+
+
+def test_a_gpu_is_described_as_the_other_framework_describes_it(monkeypatch):
+    class Config:
+        experimental = SimpleNamespace(
+            get_device_details=lambda gpu: {"device_name": "NVIDIA TITAN RTX", "compute_capability": (7, 5)},
+            tensor_float_32_execution_enabled=lambda: True,
+        )
+
+        def get_visible_devices(self, kind):
+            return ["the first"]
+
+    fake = SimpleNamespace(__version__="2.21.0", config=Config())
+    monkeypatch.setitem(sys.modules, "tensorflow", fake)
+    monkeypatch.setattr(tensorflow, "start", lambda device: None)
+    monkeypatch.setattr(tensorflow, "_cuda_facts", lambda: (72, 25_386_352_640))
+    monkeypatch.setattr(tensorflow.platform, "system", lambda: "Linux")
+    device = tensorflow.describe_device("auto")
+    assert (device.type, device.name, device.gpu_cores, device.tf32) == ("cuda", "NVIDIA TITAN RTX", 72, False)
+    Config.experimental.get_device_details = lambda gpu: {"device_name": "NVIDIA L4", "compute_capability": (8, 9)}
+    assert tensorflow.describe_device("cuda").tf32 is True
+    monkeypatch.setattr(tensorflow.platform, "system", lambda: "Darwin")
+    assert tensorflow.describe_device("auto").type == "mps"
