@@ -46,7 +46,7 @@ EXPERIMENT = Experiment(
 def load_data(options):
     """The training set: images uint8 [50000, 32, 32, 3], labels int64 [50000].
 
-    Raises DataUnavailable where options.data is "real" and CIFAR100 (169 MB) can be neither read nor downloaded.
+    Raises DataUnavailable where options.data is "real" and CIFAR100 (161 MB) can be neither read nor downloaded.
     """
     import numpy
 

@@ -81,7 +81,8 @@ def describe_device(wanted: str) -> Device:
             f"--device={kind}: TensorFlow {tf.__version__} finds no such device here; there is {' or '.join(there)}"
         )
     if kind != "cuda":
-        return Device(kind, NAME, tf.__version__, mac_needs="for the GPU it takes tensorflow-metal, see README, Set-up")
+        metal = "for the GPU install Apple's plug-in: pip install tensorflow==2.18.1 tensorflow-metal==1.2.0"
+        return Device(kind, NAME, tf.__version__, mac_needs=metal)
     details = tf.config.experimental.get_device_details(gpus[0])
     cores, memory_bytes = _cuda_facts()
     # TF32 came with Ampere, compute capability 8.0, and TensorFlow uses it unless told not to:

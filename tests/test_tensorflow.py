@@ -17,7 +17,7 @@ import numpy
 import psutil
 import pytest
 
-from speed_test import tensorflow
+from speed_test import machine, tensorflow
 from speed_test.results import COLUMNS
 from tests.conftest import ROOT, rows, run, start, the_csv
 from tests.test_cifar100 import write_cifar100
@@ -275,3 +275,14 @@ def test_a_gpu_is_described_as_the_other_framework_describes_it(monkeypatch):
     assert tensorflow.describe_device("cuda").tf32 is True
     monkeypatch.setattr(tensorflow.platform, "system", lambda: "Darwin")
     assert tensorflow.describe_device("auto").type == "mps"
+
+
+def test_a_mac_without_metal_is_told_what_to_install(monkeypatch):
+    config = SimpleNamespace(get_visible_devices=lambda kind: [])
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(__version__="2.18.1", config=config))
+    monkeypatch.setattr(tensorflow, "start", lambda device: None)
+    monkeypatch.setattr(tensorflow.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(tensorflow.platform, "machine", lambda: "arm64")
+    device = tensorflow.describe_device("auto")
+    assert device.type == "cpu"
+    assert "pip install tensorflow==2.18.1 tensorflow-metal==1.2.0" in machine.idle_gpu(device)
