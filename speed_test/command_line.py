@@ -39,6 +39,11 @@ class Options(argparse.Namespace):
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that says what is wrong in one sentence, without the usage in front of it."""
 
+    @classmethod
+    def of(cls, description: str) -> "Parser":
+        """A parser whose --help is headed by `description`, as it is written."""
+        return cls(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: {message}\n")
 
@@ -133,7 +138,7 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
     """The parser of a training script; `description` heads its --help."""
     whole = whole_number(1)
     sizes = ", ".join(map(str, experiment.batch_sizes))
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser.of(description)
     parser.add_argument(
         "--epochs",
         type=whole,
@@ -148,21 +153,7 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         metavar='"A, B"',
         help=f'how many samples a training step takes; each size is timed on its own (default: "{sizes}")',
     )
-    parser.add_argument(
-        "--data",
-        type=_one_of("auto", "real", "synthetic"),
-        default="auto",
-        metavar="WHICH",
-        help=f"real: {experiment.dataset} itself, downloaded once; synthetic: made-up samples that cost the machine "
-        "the same work, in a CSV of their own; auto: real if it can be had, else synthetic (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--data_dir",
-        type=Path,
-        default=Path("data"),
-        metavar="FOLDER",
-        help="where downloaded data are kept (default: %(default)s)",
-    )
+    data_options(parser, experiment.dataset)
     parser.add_argument(
         "--max_steps",
         type=whole,
@@ -176,13 +167,6 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         help="stop each epoch after so many seconds and estimate the rest: for slow machines",
     )
     parser.add_argument(
-        "--results_dir",
-        type=Path,
-        default=Path("results"),
-        metavar="FOLDER",
-        help="where the CSV goes (default: %(default)s)",
-    )
-    parser.add_argument(
         "--device",
         type=_one_of("auto", "mps", "cuda", "cpu"),
         default="auto",
@@ -190,6 +174,32 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         help="mps (Apple GPU), cuda (NVIDIA GPU), cpu, or auto: the first of these there is (default: %(default)s)",
     )
     return parser
+
+
+def data_options(parser: Parser, dataset: str) -> None:
+    """Add the options that say where data come from and where results go; `dataset` is the real data's name."""
+    parser.add_argument(
+        "--data",
+        type=_one_of("auto", "real", "synthetic"),
+        default="auto",
+        metavar="WHICH",
+        help=f"real: {dataset} itself, downloaded once; synthetic: made-up samples that cost the machine "
+        "the same work, in a CSV of their own; auto: real if it can be had, else synthetic (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--data_dir",
+        type=Path,
+        default=Path("data"),
+        metavar="FOLDER",
+        help="where downloaded data are kept (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--results_dir",
+        type=Path,
+        default=Path("results"),
+        metavar="FOLDER",
+        help="where the CSV goes (default: %(default)s)",
+    )
 
 
 def parse(
@@ -207,17 +217,22 @@ def parse(
     if add_options:
         add_options(parser)
     options = parser.parse_args(arguments)
+    check_folders(parser, options, experiment.results)
+    return options
+
+
+def check_folders(parser: Parser, options: Options, results: str) -> None:
+    """Exit with status 2 where --data_dir is no folder, or `results` in --results_dir cannot be written."""
     try:
         _check_folder(options.data_dir)
     except OSError as error:
         parser.error(f"--data_dir: {_quoted(options.data_dir)} cannot be read ({error.strerror}); name another folder")
     try:
-        check_writable(options.results_dir / experiment.results)
+        check_writable(options.results_dir / results)
     except OSError as error:
         parser.error(
             f"--results_dir: {_quoted(options.results_dir)} cannot be written ({error.strerror}); name another folder"
         )
-    return options
 
 
 def _check_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ All of it is found out in the parent, without a framework, but for the GPU of an
 framework knows best: its facts come in with the device's description.
 """
 
+import ctypes
 import math
 import os
 import platform
@@ -25,7 +26,7 @@ class Device:
     `framework` is its name as it is written, such as "PyTorch".
     `name`, `gpu_cores` (NVIDIA: streaming multiprocessors) and `memory_bytes` are the GPU's own, and None
     where the operating system knows them and the framework does not (Apple), or there is no GPU.
-    `mac_needs` is what the framework lacks where it trains on the CPU of a Mac that has a GPU.
+    `needs` is what it takes to use a GPU where the framework finds none.
     """
 
     type: str
@@ -35,7 +36,7 @@ class Device:
     gpu_cores: int | None = None
     memory_bytes: int | None = None
     tf32: bool = False
-    mac_needs: str = ""
+    needs: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,18 @@ def _apple() -> dict:
         chip = model[1]
     # Levels are counted rather than named: a chip may have "Super" cores beside "Performance" ones.
     levels = [int(known[key]) for key in known if re.fullmatch(r"hw\.perflevel\d+\.physicalcpu", key)]
+    fast = [
+        int(known[key])
+        for key in known
+        if re.fullmatch(r"hw\.perflevel\d+\.physicalcpu", key)
+        and known.get(key.replace("physicalcpu", "name"), "Efficiency" if "level0" not in key else "") != "Efficiency"
+    ]
     all_cores = sum(levels) or int(known.get("hw.physicalcpu", 0)) or int(known.get("hw.ncpu", 0))
     return {
         "chip": chip or None,
         "memory_bytes": int(known.get("hw.memsize", 0)) or None,
         "cpu_cores": all_cores or None,
+        "performance_cores": sum(fast) or None,
         "gpu_cores": int(cores[1]) if cores else None,
     }
 
@@ -161,6 +169,34 @@ def cpu_cores() -> int | None:
     return min(counts) or None
 
 
+def performance_cores() -> int | None:
+    """The cores that heavy work belongs on: of a Mac all but the efficiency cores, elsewhere all physical ones."""
+    apple = _apple() if platform.system() == "Darwin" else {}
+    return apple.get("performance_cores") or cpu_cores()
+
+
+def nvidia_gpu() -> tuple[str | None, int | None, int | None]:
+    """Name, multiprocessors and memory (bytes) of the first NVIDIA GPU, as CUDA's own library says.
+
+    For frameworks that do not tell: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
+    """
+    multiprocessor_count = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+    try:
+        cuda = ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
+    except OSError:
+        return None, None, None
+    gpu, cores, memory = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+    name = ctypes.create_string_buffer(100)
+    failed = (  # each call returns 0 where it went well
+        cuda.cuInit(0)
+        or cuda.cuDeviceGet(ctypes.byref(gpu), 0)
+        or cuda.cuDeviceGetName(name, len(name), gpu)
+        or cuda.cuDeviceGetAttribute(ctypes.byref(cores), multiprocessor_count, gpu)
+        or cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), gpu)
+    )
+    return (None, None, None) if failed else (name.value.decode(), cores.value, memory.value)
+
+
 def _memory_bytes() -> int:
     import psutil
 
@@ -186,9 +222,9 @@ def idle_gpu(device: Device) -> str | None:
         return None
     installed = f"{device.framework} {device.framework_version}"
     if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return f"{installed} cannot use this Mac's GPU, so the CPU is measured; {device.mac_needs}"
+        return f"{installed} cannot use this Mac's GPU, so the CPU is measured; {device.needs}"
     if "GPU 0" in _output("nvidia-smi", "-L"):
-        return f"{installed} cannot use this machine's NVIDIA GPU, so the CPU is measured; for CUDA see README, Set-up"
+        return f"{installed} cannot use this machine's NVIDIA GPU, so the CPU is measured; {device.needs}"
     return None
 
 

@@ -1,5 +1,6 @@
 """What PyTorch knows and the shared code asks: which device there is, when it is done, how much memory it took."""
 
+import platform
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,9 @@ def describe_device(wanted: str) -> Device:
         found = " or ".join(name for name in there if there[name])
         raise BadInput(f"--device={kind}: PyTorch {version} finds no such device here; there is {found}")
     if kind != "cuda":
-        return Device(kind, NAME, version, mac_needs="a newer macOS may mend that, see README, Set-up")
+        mac = platform.system() == "Darwin"
+        needs = "a newer macOS may mend that, see README, Set-up" if mac else "for CUDA see README, Set-up"
+        return Device(kind, NAME, version, needs=needs)
     gpu = torch.cuda.get_device_properties(0)
     # TF32 came with NVIDIA's Ampere, compute capability 8.0 (AMD's GPUs are "cuda" to PyTorch, too). By default
     # convolutions use it, matrix products do not: https://docs.pytorch.org/docs/stable/notes/cuda.html

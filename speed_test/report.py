@@ -34,8 +34,8 @@ def _print(text: str, stream: TextIO, end: str = "\n") -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def say(text: str = "") -> None:
-    _print(text, sys.stdout)
+def say(text: str = "", end: str = "\n") -> None:
+    _print(text, sys.stdout, end)
 
 
 def error(text: str) -> None:
@@ -79,14 +79,18 @@ def duration(seconds: float) -> str:
 
 def header(experiment: Experiment, options: Options, device: Device, machine: Machine, results: Results) -> None:
     sizes = ", ".join(map(str, options.batch_sizes))
+    say(f"{experiment.model} on {experiment.dataset} ({options.data}), {device.framework} {device.framework_version}")
+    say(f"{experiment.samples:,} {experiment.samples_are}, {_count(options.epochs, 'epoch')} at batch size {sizes}")
+    _machine_and_results(device, machine, results)
+
+
+def _machine_and_results(device: Device, machine: Machine, results: Results) -> None:
     cores = _count(machine.cpu_cores, "CPU core") if machine.cpu_cores else None
     if device.type != "cpu":
         unit = "GPU core" if device.type == "mps" else "multiprocessor"
         cores = _count(machine.gpu_cores, unit) if machine.gpu_cores else None
     memory = f"{machine.memory_gb} GB" if machine.memory_gb else None
     facts = ", ".join(fact for fact in (machine.chip, cores, memory, machine.os) if fact)
-    say(f"{experiment.model} on {experiment.dataset} ({options.data}), {device.framework} {device.framework_version}")
-    say(f"{experiment.samples:,} {experiment.samples_are}, {_count(options.epochs, 'epoch')} at batch size {sizes}")
     say(f"{facts} -> {device.type}")
     say("Results go to")
     say(f"  {results.path}")
@@ -132,15 +136,23 @@ def table(rows: list[dict], results: Results) -> None:
     lines = [("batch size", "seconds/epoch", "samples/s", "of limit", "peak memory", "status")]
     for batch_size in dict.fromkeys(row["batch_size"] for row in rows):
         lines.append(_summary([row for row in rows if row["batch_size"] == batch_size]))
+    _aligned(lines)
+    if any(row.get("estimated") for row in rows):
+        say("* estimated from a part of the epoch")
+    if any(_share(row) > 1.1 for row in rows if row["status"] == "ok"):
+        say("Over 100%: the machine was busy while the limit was measured")
+    _where(results)
+
+
+def _aligned(lines: list[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     say()
     for line in lines:
         cells = [cell.rjust(width) for cell, width in zip(line[:-1], widths[:-1], strict=True)]
         say("   ".join([*cells, line[-1]]))
-    if any(row.get("estimated") for row in rows):
-        say("* estimated from a part of the epoch")
-    if any(_share(row) > 1.1 for row in rows if row["status"] == "ok"):
-        say("Over 100%: the machine was busy while the limit was measured")
+
+
+def _where(results: Results) -> None:
     if results.written:
         say("\nThe rows are in")
         say(f"  {results.path}")
@@ -173,15 +185,60 @@ def _summary(rows: list[dict]) -> tuple[str, ...]:
     )
 
 
-def stopped(rows: list[dict], results: Results) -> None:
+def stopped(rows: list[dict], results: Results, unit: str) -> None:
+    """`unit` is what a row is called: "epoch"."""
     finished = sum(row["status"] == "ok" for row in rows)
     if not finished:
-        say("\nStopped; no epoch was finished")
+        say(f"\nStopped; no {unit} was finished")
     elif results.written:
-        say(f"\nStopped; {_count(finished, 'finished epoch')} {'is' if finished == 1 else 'are'} in")
+        say(f"\nStopped; {_count(finished, f'finished {unit}')} {'is' if finished == 1 else 'are'} in")
         say(f"  {results.path}")
 
 
 def rescue(results: Results) -> None:
     warn(f"these rows could not be written to {results.path}; copy them from here:")
     say(results.unwritten)
+
+
+def generation_header(options: Options, device: Device, machine: Machine, results: Results, model: dict) -> None:
+    """What llama2_test.py runs; `model` has the columns that describe it."""
+    size = f"{model['parameters'] / 1e9:.1f} billion parameters, {model['model_size_gb']:.1f} GB"
+    say(f"{model['model'] or 'A model without a name'} ({model['data']}), {model['quantization']}, {size}")
+    times = "once" if options.num_times_per_question == 1 else f"{options.num_times_per_question} times"
+    asked = f"{_count(options.num_questions, 'question')}, {times} each, {options.max_tokens} tokens an answer"
+    say(f"{asked}; {device.framework} {device.framework_version}, {_count(options.threads, 'thread')}")
+    _machine_and_results(device, machine, results)
+
+
+def generation(row: dict) -> None:
+    question = row["question"] if len(row["question"]) <= 40 else row["question"][:37] + "..."
+    rate = _rate(row["generation_tokens_per_second"])
+    say(f"{question:40} {row['question_iter']}: {rate} tokens/s, first after {row['time_to_first_token']:.2f} s")
+
+
+def generation_table(rows: list[dict], results: Results) -> None:
+    """Print medians over all answers, and how far they spread."""
+    done = [row for row in rows if row["status"] == "ok"]
+    if done:
+        _aligned(
+            [
+                ("median", "lowest", "highest", "tokens/s of"),
+                (*_spread(done, "prompt_tokens_per_second"), "the prompt"),
+                (*_spread(done, "generation_tokens_per_second"), "generation"),
+                (*_spread(done, "engine_generation_tokens_per_second"), "generation, as llama.cpp counts it itself"),
+                (*_spread(done, "tokens_per_second"), "all of it: answer by total time"),
+            ]
+        )
+        questions = _count(len({row["question"] for row in done}), "question")
+        answers = (
+            f"{_count(len(done), 'answer')} to {questions}, {sum(row['answer_token_len'] for row in done):,} tokens"
+        )
+        peaks = [row["peak_memory_gb"] for row in done if row["peak_memory_gb"] is not None]
+        memory = f"; {max(peaks):.1f} GB peak memory" if peaks else ""
+        say(f"\n{answers}{memory}")
+    _where(results)
+
+
+def _spread(rows: list[dict], column: str) -> tuple[str, str, str]:
+    values = [row[column] for row in rows]
+    return _rate(statistics.median(values)), _rate(min(values)), _rate(max(values))

@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from speed_test.experiment import Experiment
@@ -50,6 +51,53 @@ COLUMNS = (
     "power",
 )
 
+# Of llama2_test.py, a row for each answer; the first 34 are fixed as well.
+GENERATION_COLUMNS = (
+    "question",
+    "question_iter",
+    "total_time",
+    "answer",
+    "answer_char_len",
+    "chars_per_second",
+    "answer_token_len",
+    "tokens_per_second",
+    "prompt_tokens",
+    "prompt_seconds",
+    "prompt_tokens_per_second",
+    "generation_seconds",
+    "generation_tokens_per_second",
+    "status",
+    "data",
+    "model",
+    "quantization",
+    "model_size_gb",
+    "threads",
+    "gpu_layers",
+    "framework",
+    "framework_version",
+    "device",
+    "machine",
+    "chip",
+    "cpu_cores",
+    "gpu_cores",
+    "memory_gb",
+    "os",
+    "python_version",
+    "started_at",
+    "run_id",
+    "code_version",
+    "error",
+    "time_to_first_token",
+    "engine_prompt_tokens_per_second",
+    "engine_generation_tokens_per_second",
+    "architecture",
+    "parameters",
+    "context",
+    "flash_attention",
+    "peak_memory_gb",
+    "power",
+)
+
 
 def file_safe(text: str) -> str:
     """`text` with letters, digits, '.', '_' and '-' only: "Foo (R) 3/4" becomes "Foo_3_4"."""
@@ -66,7 +114,7 @@ def file_name(experiment: Experiment, machine: str, data: str) -> str:
     return "_".join(map(str, parts)) + "_results.csv"
 
 
-def _line(cells: list) -> bytes:
+def _line(cells: Iterable) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue().encode()
@@ -81,8 +129,9 @@ class Results:
     Raises OSError where a file of that name is there and cannot be read or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: tuple[str, ...] = COLUMNS) -> None:
         self.path = path
+        self.columns = columns
         self.left_alone: Path | None = None
         self.written = 0
         self._pending: list[bytes] = []
@@ -93,7 +142,7 @@ class Results:
             self.path = path.with_stem(f"{path.stem}_{number}")
 
     def _is_ours(self) -> bool:
-        header = _line(COLUMNS)
+        header = _line(self.columns)
         with open(self.path, "r+b") as file:
             start = file.read(len(header) + 2)
         return start in (b"", header[:-1]) or start.startswith(header) or start.startswith(header[:-1] + b"\r\n")
@@ -103,10 +152,10 @@ class Results:
 
         Raises OSError where the file cannot be written; the row then waits in `unwritten`.
         """
-        unknown = row.keys() - set(COLUMNS)
+        unknown = row.keys() - set(self.columns)
         if unknown:
             raise KeyError(f"no such columns: {sorted(unknown)}")
-        cells = [row.get(column) for column in COLUMNS]
+        cells = [row.get(column) for column in self.columns]
         self._pending.append(_line([round(cell, 6) if isinstance(cell, float) else cell for cell in cells]))
         self.flush()
 
@@ -133,7 +182,7 @@ class Results:
         size = file.seek(0, os.SEEK_END)
         text = b"".join(self._pending)
         if size == 0:
-            text = _line(COLUMNS) + text
+            text = _line(self.columns) + text
         else:
             file.seek(size - 1)
             if file.read(1) != b"\n":  # a row that a power cut tore: it must not swallow this one

@@ -1,7 +1,6 @@
 """What TensorFlow knows and the shared code asks, and the clock as a Keras callback."""
 
 import contextlib
-import ctypes
 import os
 import platform
 import re
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from speed_test.clock import Clock, Epoch
 from speed_test.command_line import BadInput
-from speed_test.machine import GIB, Device
+from speed_test.machine import GIB, Device, nvidia_gpu
 
 if TYPE_CHECKING:
     import keras
@@ -82,9 +81,10 @@ def describe_device(wanted: str) -> Device:
         )
     if kind != "cuda":
         metal = "for the GPU install Apple's plug-in: pip install tensorflow==2.18.1 tensorflow-metal==1.2.0"
-        return Device(kind, NAME, tf.__version__, mac_needs=metal)
+        needs = metal if platform.system() == "Darwin" else "for CUDA see README, Set-up"
+        return Device(kind, NAME, tf.__version__, needs=needs)
     details = tf.config.experimental.get_device_details(gpus[0])
-    cores, memory_bytes = _cuda_facts()
+    _, cores, memory_bytes = nvidia_gpu()
     # TF32 came with Ampere, compute capability 8.0, and TensorFlow uses it unless told not to:
     # https://www.tensorflow.org/api_docs/python/tf/config/experimental/enable_tensor_float_32_execution
     ampere = details.get("compute_capability", (0, 0)) >= (8, 0)
@@ -97,26 +97,6 @@ def describe_device(wanted: str) -> Device:
         memory_bytes=memory_bytes,
         tf32=ampere and tf.config.experimental.tensor_float_32_execution_enabled(),
     )
-
-
-def _cuda_facts() -> tuple[int | None, int | None]:
-    """Multiprocessors and memory (bytes) of the first NVIDIA GPU, as CUDA's own library says and TensorFlow does not.
-
-    https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
-    """
-    multiprocessor_count = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
-    try:
-        cuda = ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
-    except OSError:
-        return None, None
-    gpu, cores, memory = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
-    failed = (  # each call returns 0 where it went well
-        cuda.cuInit(0)
-        or cuda.cuDeviceGet(ctypes.byref(gpu), 0)
-        or cuda.cuDeviceGetAttribute(ctypes.byref(cores), multiprocessor_count, gpu)
-        or cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), gpu)
-    )
-    return (None, None) if failed else (cores.value, memory.value)
 
 
 def wait(device: str) -> None:

@@ -95,6 +95,18 @@ def test_a_mac_that_tells_nothing_still_has_a_name(mac, monkeypatch):
     assert describe(MPS).machine.startswith("unknown_chip_")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the fakes are shell scripts")
+@pytest.mark.parametrize(("sysctl", "expected"), [(M1_PRO, 8), (M3_MAX, 12), (M4, 4), (M5_MAX, 18)])
+def test_performance_cores_are_all_but_the_efficiency_cores(mac, sysctl, expected):
+    mac(sysctl, "")
+    assert machine.performance_cores() == expected
+
+
+def test_performance_cores_elsewhere(monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    assert machine.performance_cores() == machine.cpu_cores()
+
+
 @pytest.mark.parametrize(
     ("name", "memory_bytes", "expected"),
     [
@@ -225,3 +237,40 @@ def test_code_version(tmp_path):
     assert code_version(tmp_path / "results") == ""
     (tmp_path / "script.py").write_text("2\n")
     assert code_version(tmp_path) == f"{commit}-dirty"
+
+
+class Cuda:
+    """Stands for libcuda, on a machine with one GPU of 24 GB and 72 multiprocessors."""
+
+    def cuInit(self, flags):
+        return 0
+
+    def cuDeviceGet(self, device, number):
+        device._obj.value = 5
+        return 0
+
+    def cuDeviceGetName(self, name, length, device):
+        name.value = b"NVIDIA TITAN RTX"
+        return 0
+
+    def cuDeviceGetAttribute(self, value, attribute, device):
+        assert (attribute, device.value) == (16, 5)
+        value._obj.value = 72
+        return 0
+
+    def cuDeviceTotalMem_v2(self, value, device):
+        value._obj.value = 25_386_352_640
+        return 0
+
+
+def test_what_cuda_says_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: Cuda())
+    assert machine.nvidia_gpu() == ("NVIDIA TITAN RTX", 72, 25_386_352_640)
+    monkeypatch.setattr(Cuda, "cuInit", lambda self, flags: 100)  # CUDA_ERROR_NO_DEVICE
+    assert machine.nvidia_gpu() == (None, None, None)
+
+    def missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(machine.ctypes, "CDLL", missing)
+    assert machine.nvidia_gpu() == (None, None, None)

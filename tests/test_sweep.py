@@ -10,7 +10,7 @@ import portalocker
 import psutil
 import pytest
 
-from speed_test import sweep
+from speed_test import child
 from tests.conftest import SMALL, environment, rows, run, start, the_csv
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -64,12 +64,12 @@ def test_killed_by_the_system_for_its_memory(monkeypatch):
     class Ended:
         exitcode = -9
 
-    child = sweep._Child.__new__(sweep._Child)
-    child._process, child._kills = Ended, 3
-    monkeypatch.setattr(sweep, "_system_kills", lambda: 4)
-    assert child.how_it_ended()[0] == "out_of_memory"
-    monkeypatch.setattr(sweep, "_system_kills", lambda: 3)
-    assert child.how_it_ended()[0] == "failed"
+    ended = child.Child.__new__(child.Child)
+    ended._process, ended._kills = Ended, 3
+    monkeypatch.setattr(child, "_system_kills", lambda: 4)
+    assert ended.how_it_ended()[0] == "out_of_memory"
+    monkeypatch.setattr(child, "_system_kills", lambda: 3)
+    assert ended.how_it_ended()[0] == "failed"
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_killed_by_the_system_for_its_memory(monkeypatch):
     ],
 )
 def test_every_framework_says_out_of_memory_in_its_own_way(message):
-    assert sweep._explain(_raised(RuntimeError(message)))[0] == "out_of_memory"
-    assert sweep._explain(_raised(RuntimeError("shapes differ")))[0] == "failed"
+    assert child.explain(_raised(RuntimeError(message)))[0] == "out_of_memory"
+    assert child.explain(_raised(RuntimeError("shapes differ")))[0] == "failed"
 
 
 def _raised(error):

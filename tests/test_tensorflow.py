@@ -3,7 +3,6 @@
 TensorFlow lives in child processes only: one that has imported torchvision as well may abort.
 """
 
-import ctypes
 import json
 import math
 import os
@@ -206,39 +205,6 @@ def test_ctrl_c_in_mid_epoch(tmp_path):
 # ---- What is not on this machine ----
 
 
-class Cuda:
-    """Stands for libcuda, on a machine with one GPU of 24 GB and 72 multiprocessors."""
-
-    def cuInit(self, flags):
-        return 0
-
-    def cuDeviceGet(self, device, number):
-        device._obj.value = 5
-        return 0
-
-    def cuDeviceGetAttribute(self, value, attribute, device):
-        assert (attribute, device.value) == (16, 5)
-        value._obj.value = 72
-        return 0
-
-    def cuDeviceTotalMem_v2(self, value, device):
-        value._obj.value = 25_386_352_640
-        return 0
-
-
-def test_what_cuda_says_of_a_gpu(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Cuda())
-    assert tensorflow._cuda_facts() == (72, 25_386_352_640)
-    monkeypatch.setattr(Cuda, "cuInit", lambda self, flags: 100)  # CUDA_ERROR_NO_DEVICE
-    assert tensorflow._cuda_facts() == (None, None)
-
-    def missing(name):
-        raise OSError(name)
-
-    monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert tensorflow._cuda_facts() == (None, None)
-
-
 def test_chatter_is_kept_off_the_screen_and_nothing_else(capfd):
     lines = [
         b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
@@ -267,7 +233,7 @@ def test_a_gpu_is_described_as_the_other_framework_describes_it(monkeypatch):
     fake = SimpleNamespace(__version__="2.21.0", config=Config())
     monkeypatch.setitem(sys.modules, "tensorflow", fake)
     monkeypatch.setattr(tensorflow, "start", lambda device: None)
-    monkeypatch.setattr(tensorflow, "_cuda_facts", lambda: (72, 25_386_352_640))
+    monkeypatch.setattr(tensorflow, "nvidia_gpu", lambda: ("NVIDIA TITAN RTX", 72, 25_386_352_640))
     monkeypatch.setattr(tensorflow.platform, "system", lambda: "Linux")
     device = tensorflow.describe_device("auto")
     assert (device.type, device.name, device.gpu_cores, device.tf32) == ("cuda", "NVIDIA TITAN RTX", 72, False)
