@@ -1,0 +1,38 @@
+"""llama2_test.py with a synthetic model of one layer, 300 MB; environment variables make something go wrong.
+
+CRASH=SIGNAL ends the process like a crash inside llama.cpp after two answers; FREE=BYTES is what the disk has left;
+FILE_LIMIT=BYTES is how large a file may grow, as on a disk that is full before it was expected.
+"""
+
+import itertools
+import os
+import shutil
+import signal
+import types
+
+import llama2_test
+
+llama2_test.LAYERS = 1
+
+if "CRASH" in os.environ:
+    calls, real_answer = itertools.count(), llama2_test.answer
+
+    def answer(*arguments, **options):
+        if next(calls) == 3:  # the first is the warm-up
+            os.kill(os.getpid(), signal.Signals[os.environ["CRASH"]])
+        return real_answer(*arguments, **options)
+
+    llama2_test.answer = answer
+
+if "FREE" in os.environ:
+    llama2_test.shutil = types.SimpleNamespace(
+        disk_usage=lambda path: shutil._ntuple_diskusage(2**40, 2**40, int(os.environ["FREE"]))
+    )
+
+if "FILE_LIMIT" in os.environ:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["FILE_LIMIT"]),) * 2)
+
+if __name__ == "__main__":
+    llama2_test.main()
