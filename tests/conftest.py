@@ -14,11 +14,13 @@ SMALL = ROOT / "tests" / "small_speed_test.py"
 
 # A proxy that refuses at once: no test reaches the network, whether or not the machine has one.
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+# Tests run side by side: threads of each that wait for one another would keep the other's from working.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
 
 
 def environment(**changes: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    return kept | OFFLINE | {"PYTHONPATH": str(ROOT)} | changes
+    return kept | OFFLINE | ONE_THREAD | {"PYTHONPATH": str(ROOT)} | changes
 
 
 def run(script: Path, *arguments: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess:
