@@ -70,7 +70,10 @@ def fits(package: str, version: str, platform: str, found: dict[str, str]) -> bo
 
 
 def main() -> None:
-    sources = [ROOT / "requirements.txt", *sorted(ROOT.glob("*_test*.py"))]
+    sources = [
+        ROOT / "requirements.txt",
+        *sorted(file for file in ROOT.glob("*.py") if "# /// script" in file.read_text()),
+    ]
     jobs = list(itertools.product(sources, PLATFORMS, PYTHONS))
     bad = 0
     with ThreadPoolExecutor(8) as pool:

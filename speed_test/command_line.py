@@ -99,7 +99,9 @@ def _seconds(text: str) -> float:
     return number
 
 
-def _one_of(*words: str) -> Callable[[str], object]:
+def one_of(*words: str) -> Callable[[str], object]:
+    """An argparse type: one of `words`."""
+
     def convert(text: str) -> str:
         if text not in words:
             raise ValueError
@@ -168,7 +170,7 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
     )
     parser.add_argument(
         "--device",
-        type=_one_of("auto", "mps", "cuda", "cpu"),
+        type=one_of("auto", "mps", "cuda", "cpu"),
         default="auto",
         metavar="NAME",
         help="mps (Apple GPU), cuda (NVIDIA GPU), cpu, or auto: the first of these there is (default: %(default)s)",
@@ -180,7 +182,7 @@ def data_options(parser: Parser, dataset: str) -> None:
     """Add the options that say where data come from and where results go; `dataset` is the real data's name."""
     parser.add_argument(
         "--data",
-        type=_one_of("auto", "real", "synthetic"),
+        type=one_of("auto", "real", "synthetic"),
         default="auto",
         metavar="WHICH",
         help=f"real: {dataset} itself, downloaded once; synthetic: made-up samples that cost the machine "

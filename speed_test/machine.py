@@ -197,6 +197,18 @@ def nvidia_gpu() -> tuple[str | None, int | None, int | None]:
     return (None, None, None) if failed else (name.value.decode(), cores.value, memory.value)
 
 
+def names_of_this_machine() -> list[str]:
+    """What the `machine` of this machine's rows may be: of its GPU first, and last of its CPU."""
+    devices = []
+    if platform.system() == "Darwin":
+        devices.append(Device("mps", "", ""))
+    name, cores, memory_bytes = nvidia_gpu()
+    if name:
+        devices.append(Device("cuda", "", "", name, cores, memory_bytes))
+    devices.append(Device("cpu", "", ""))
+    return [describe(device).machine for device in devices]
+
+
 def _memory_bytes() -> int:
     import psutil
 

@@ -6,6 +6,7 @@ import re
 import statistics
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 
 from speed_test.command_line import Options
@@ -65,7 +66,8 @@ def one_line(message: object, most: int = 300) -> str:
     return " ".join(text.split())[:most].removesuffix(" name:")
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """ "1 epoch", "2 epochs" """
     return f"{number:,} {noun}" + ("s" if number != 1 else "")
 
 
@@ -80,15 +82,15 @@ def duration(seconds: float) -> str:
 def header(experiment: Experiment, options: Options, device: Device, machine: Machine, results: Results) -> None:
     sizes = ", ".join(map(str, options.batch_sizes))
     say(f"{experiment.model} on {experiment.dataset} ({options.data}), {device.framework} {device.framework_version}")
-    say(f"{experiment.samples:,} {experiment.samples_are}, {_count(options.epochs, 'epoch')} at batch size {sizes}")
+    say(f"{experiment.samples:,} {experiment.samples_are}, {count(options.epochs, 'epoch')} at batch size {sizes}")
     _machine_and_results(device, machine, results)
 
 
 def _machine_and_results(device: Device, machine: Machine, results: Results) -> None:
-    cores = _count(machine.cpu_cores, "CPU core") if machine.cpu_cores else None
+    cores = count(machine.cpu_cores, "CPU core") if machine.cpu_cores else None
     if device.type != "cpu":
         unit = "GPU core" if device.type == "mps" else "multiprocessor"
-        cores = _count(machine.gpu_cores, unit) if machine.gpu_cores else None
+        cores = count(machine.gpu_cores, unit) if machine.gpu_cores else None
     memory = f"{machine.memory_gb} GB" if machine.memory_gb else None
     facts = ", ".join(fact for fact in (machine.chip, cores, memory, machine.os) if fact)
     say(f"{facts} -> {device.type}")
@@ -156,6 +158,8 @@ def _where(results: Results) -> None:
     if results.written:
         say("\nThe rows are in")
         say(f"  {results.path}")
+        folder = results.path.parent.parent
+        say("Next: python compare_results.py" + ("" if folder == Path("results") else f" {folder}"))
 
 
 def _share(row: dict) -> float:
@@ -169,7 +173,7 @@ def _summary(rows: list[dict]) -> tuple[str, ...]:
     if not done:
         return str(rows[0]["batch_size"]), "", "", "", "", status
     if status != "ok":
-        status += f" after {_count(len(done), 'epoch')}"
+        status += f" after {count(len(done), 'epoch')}"
 
     def median(value) -> float:
         return statistics.median(value(row) for row in done)
@@ -191,7 +195,7 @@ def stopped(rows: list[dict], results: Results, unit: str) -> None:
     if not finished:
         say(f"\nStopped; no {unit} was finished")
     elif results.written:
-        say(f"\nStopped; {_count(finished, f'finished {unit}')} {'is' if finished == 1 else 'are'} in")
+        say(f"\nStopped; {count(finished, f'finished {unit}')} {'is' if finished == 1 else 'are'} in")
         say(f"  {results.path}")
 
 
@@ -205,8 +209,8 @@ def generation_header(options: Options, device: Device, machine: Machine, result
     size = f"{model['parameters'] / 1e9:.1f} billion parameters, {model['model_size_gb']:.1f} GB"
     say(f"{model['model'] or 'A model without a name'} ({model['data']}), {model['quantization']}, {size}")
     times = "once" if options.num_times_per_question == 1 else f"{options.num_times_per_question} times"
-    asked = f"{_count(options.num_questions, 'question')}, {times} each, {options.max_tokens} tokens an answer"
-    say(f"{asked}; {device.framework} {device.framework_version}, {_count(options.threads, 'thread')}")
+    asked = f"{count(options.num_questions, 'question')}, {times} each, {options.max_tokens} tokens an answer"
+    say(f"{asked}; {device.framework} {device.framework_version}, {count(options.threads, 'thread')}")
     _machine_and_results(device, machine, results)
 
 
@@ -229,9 +233,9 @@ def generation_table(rows: list[dict], results: Results) -> None:
                 (*_spread(done, "tokens_per_second"), "all of it: answer by total time"),
             ]
         )
-        questions = _count(len({row["question"] for row in done}), "question")
+        questions = count(len({row["question"] for row in done}), "question")
         answers = (
-            f"{_count(len(done), 'answer')} to {questions}, {sum(row['answer_token_len'] for row in done):,} tokens"
+            f"{count(len(done), 'answer')} to {questions}, {sum(row['answer_token_len'] for row in done):,} tokens"
         )
         peaks = [row["peak_memory_gb"] for row in done if row["peak_memory_gb"] is not None]
         memory = f"; {max(peaks):.1f} GB peak memory" if peaks else ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from speed_test.experiment import Experiment
 
 # The first 33 are fixed: other programs read them by name and place.
+FIXED = 33
 COLUMNS = (
     "batch_size",
     "epoch",
@@ -52,6 +53,7 @@ COLUMNS = (
 )
 
 # Of llama2_test.py, a row for each answer; the first 34 are fixed as well.
+FIXED_OF_GENERATION = 34
 GENERATION_COLUMNS = (
     "question",
     "question_iter",

@@ -58,6 +58,8 @@ def launch(run: Callable[[Interrupt], int]) -> None:
             _fail(2, error)
         except (data.DataUnavailable, ChildFailed) as error:
             _fail(1, error)
+        except ModuleNotFoundError as error:
+            _fail(1, f"the package {error.name} is missing; pip install -r requirements.txt brings it")
         except KeyboardInterrupt:
             _fail(130, "stopped before anything was measured")
 

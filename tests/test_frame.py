@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import tomllib
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 SCRIPTS = sorted(path for path in ROOT.glob("*.py") if "# /// script" in path.read_text(encoding="utf-8"))
-FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "pandas", "matplotlib"}
+FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "pandas", "matplotlib", "plotly"}
 FRAMEWORKS |= {"transformers", "datasets", "accelerate", "evaluate", "llama_cpp", "gguf", "huggingface_hub"}
 
 
@@ -52,3 +53,13 @@ def test_readme_names_every_script_column_and_flag():
         assert f"`{word}" in readme, word
     for file in re.findall(r"\]\(([^)#:]+)\)", readme):
         assert (ROOT / file).exists(), file
+
+
+def test_readmes_first_command_installs_what_its_script_needs():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    command = re.search(r"^python3 -m venv .*", readme, re.MULTILINE)[0]
+    installed = shlex.split(re.search(r"pip install (.*?) &&", command)[1])
+    needed = header(ROOT / re.search(r"\S+\.py", command)[0])["dependencies"]
+    names = [re.match(r"[\w-]+", package)[0] for package in needed]
+    assert [re.match(r"[\w-]+", package)[0] for package in installed] == names
+    assert {package for package in installed if ">" in package} <= set(needed)
