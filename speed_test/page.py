@@ -93,7 +93,8 @@ function sort(header) {
   for (const other of header.parentNode.cells) other.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", up ? "ascending" : "descending");
   const rows = [...table.tBodies[0].rows].map(row => [value(row, place), row]);
-  rows.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0) * (up ? 1 : -1));
+  // What has no figure stands at the end, whichever way it goes.
+  rows.sort(([a], [b]) => (a === b ? 0 : a === Infinity ? 1 : b === Infinity ? -1 : (a < b ? -1 : 1) * (up ? 1 : -1)));
   table.tBodies[0].append(...rows.map(([, row]) => row));
 }
 
