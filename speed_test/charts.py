@@ -9,6 +9,7 @@ from speed_test.comparison import Series, Title, groups
 MEASURED = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 PUBLISHED = ("#77AADD", "#EE8866", "#EEDD88", "#FFAABB", "#44BB99", "#BBCC33", "#AAAA00", "#DDDDDD")
 HATCHES = ("", "///", "...", "xxx")
+MOST = 24  # machines in a chart; more make it too wide for any screen
 LOG_FROM = 20  # the slowest so many times as slow as the fastest: on a linear scale the fastest would be gone
 
 
@@ -36,6 +37,14 @@ def is_wide(some: list[Series]) -> bool:
     return bool(values) and max(values) > LOG_FROM * min(values)
 
 
+def fastest(some: list[Series], title: Title) -> list[Series]:
+    """The MOST series that are the fastest at their best, in the order that they were in."""
+    done = [one for one in some if one.best(title.lower_is_better)]
+    done.sort(key=lambda one: one.best(title.lower_is_better).median, reverse=not title.lower_is_better)
+    kept = {one.id for one in done[:MOST]}
+    return [one for one in some if one.id in kept]
+
+
 def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
@@ -50,6 +59,10 @@ def draw(title: Title, some: list[Series], look: dict[str, tuple[str, str]], pat
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    heading = str(title)
+    if len(some) > MOST:
+        heading += f": the {MOST} fastest of {len(some)}"
+        some = fastest(some, title)
     across = groups(some)
     bars = [
         [(place, series.cells[group]) for place, group in enumerate(across) if group in series.cells] for series in some
@@ -128,7 +141,7 @@ def draw(title: Title, some: list[Series], look: dict[str, tuple[str, str]], pat
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.7)
     axes.tick_params(axis="x", length=0)
-    figure.suptitle(str(title), fontsize=14, fontweight="bold", x=0.01, ha="left", y=1 - 0.1 / height, va="top")
+    figure.suptitle(heading, fontsize=14, fontweight="bold", x=0.01, ha="left", y=1 - 0.1 / height, va="top")
     figure.legend(
         loc="upper left",
         bbox_to_anchor=(0.005, 1 - 0.42 / height),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from speed_test import comparison
+from speed_test import charts, comparison
 from speed_test.comparison import Cell, collect, read
 from speed_test.results import COLUMNS, GENERATION_COLUMNS
 from tests.conftest import ROOT, run
@@ -342,6 +342,16 @@ def test_seven_charts_and_tables_of_80_columns(tmp_path):
     assert all((tmp_path / "results" / name).read_bytes().startswith(b"\x89PNG") for name in charts)
     assert "NVIDIA GeForce RTX 4090 (s, e)" in done.stdout
     assert "(e) estimated" in done.stdout
+
+
+def test_a_chart_has_the_fastest_machines_where_there_are_too_many():
+    title = comparison.EXPERIMENTS["pytorch_cifar100"]
+    some = [
+        comparison.Series(comparison.Machine(f"m{number}", f"m{number}", ""), (), {32: Cell([100.0 - number])})
+        for number in range(charts.MOST + 6)
+    ]
+    assert charts.fastest(some, title) == some[6:]
+    assert charts.fastest(some, comparison.EXPERIMENTS["llama2"]) == some[:-6]
 
 
 def test_two_hundred_files_of_a_thousand_rows(tmp_path):
