@@ -134,9 +134,8 @@ def compare(options) -> int:
         if len(notes) > 5:
             report.warn(f"{path}: {len(notes) - 5} more lines are left out")
     together = collect(figures)
-    bases = {
-        experiment: baseline(some, EXPERIMENTS[experiment], options.baseline) for experiment, some in together.items()
-    }
+    here = names_of_this_machine()
+    bases = {name: baseline(some, EXPERIMENTS[name], options.baseline, here) for name, some in together.items()}
     if options.baseline and not any(matches(base, options.baseline) for base in bases.values()):
         names = sorted({series.machine.label for some in together.values() for series in some})
         raise BadInput(f"--baseline: there is no machine {options.baseline!r}; there are {'; '.join(names)}")
@@ -171,13 +170,16 @@ def matches(series: Series, wanted: str) -> bool:
     return any(wanted.lower().replace("_", " ") in name.lower().replace("_", " ") for name in names)
 
 
-def baseline(some: list[Series], title: Title, wanted: str | None) -> Series:
-    """The series that the others of an experiment are compared with: of `wanted` or this machine, else the slowest."""
+def baseline(some: list[Series], title: Title, wanted: str | None, here: list[str]) -> Series:
+    """The series that the others of an experiment are compared with.
+
+    That is one of the machine `wanted` or, where none is, of this machine, whose keys are `here`; else the slowest.
+    """
     if wanted:  # a name that is one machine's own goes before one that is a part of others': "M3" before "M3 Max"
         mine = [one for one in some if wanted.lower() in (one.machine.key.lower(), one.machine.name.lower())]
         mine = mine or [one for one in some if matches(one, wanted)]
     else:
-        mine = [one for one in some if one.machine.key in names_of_this_machine()]
+        mine = [one for one in some if one.machine.key in here]
     mine = [one for one in mine if any(cell.values for cell in one.cells.values())]
     if mine:  # of several kinds of figures the one that most others can be compared with
         return min(mine, key=lambda one: (-sum(bool(one.cells.keys() & other.cells) for other in some), len(one.marks)))
@@ -237,7 +239,7 @@ def letters(one: Series) -> str:
 def print_text(together: dict[str, list[Series]], bases: dict[str, Series]) -> None:
     everyone = {one.machine.key: one.machine for some in together.values() for one in some}
     report.say("Machines")
-    for machine in sorted(everyone.values(), key=lambda machine: (machine.published, machine.name, machine.label)):
+    for machine in sorted(everyone.values(), key=lambda machine: machine.order):
         report.say(f"  {machine.label}" + (" (published)" if machine.published else ""))
     for experiment, some in together.items():
         title, base = EXPERIMENTS[experiment], bases[experiment]
@@ -246,8 +248,7 @@ def print_text(together: dict[str, list[Series]], bases: dict[str, Series]) -> N
         for one in some:
             name = one.machine.name if chips.count(one.machine.name) == 1 else one.machine.label
             names.append(f"{name} ({letters(one)})" if letters(one) else name)
-        better = "lower is better" if title.lower_is_better else "higher is better"
-        report.say(f"\n{title}\n{title.unit}, median; {better}\n")
+        report.say(f"\n{title}\n{title.unit}, median; {title.better}\n")
         print_aligned(times_table(some, names))
         report.say(f"\nspeed, {names[some.index(base)]} being 1; higher is better\n")
         print_aligned(speeds_table(some, names, base, title))
@@ -277,17 +278,16 @@ def print_markdown(together: dict[str, list[Series]], bases: dict[str, Series]) 
     for one in (one for some in together.values() for one in some):
         said = "published, December 2023" if one.machine.published else "measured with these scripts"
         kinds.setdefault(one.machine, set()).add(", ".join([said, *one.marks]))
-    machines = sorted(kinds, key=lambda machine: (machine.published, machine.name, machine.label))
+    machines = sorted(kinds, key=lambda machine: machine.order)
     lines = [[machine.label, "; ".join(sorted(kinds[machine]))] for machine in machines]
     print_pipes([["machine", "figures"], *lines], numbers=False)
     report.say()
     for experiment, some in together.items():
         title, base = EXPERIMENTS[experiment], bases[experiment]
         names = [label(one) for one in some]
-        better = "lower is better" if title.lower_is_better else "higher is better"
         if experiment != next(iter(together)):
             report.say()
-        report.say(f"**{title}:** {title.unit}, median; {better}\n")
+        report.say(f"**{title}:** {title.unit}, median; {title.better}\n")
         print_pipes(times_table(some, names))
         report.say(f"\nSpeed, {label(base)} being 1; higher is better\n")
         print_pipes(speeds_table(some, names, base, title))

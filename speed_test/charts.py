@@ -10,6 +10,15 @@ MEASURED = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 PUBLISHED = ("#77AADD", "#EE8866", "#EEDD88", "#FFAABB", "#44BB99", "#BBCC33", "#AAAA00", "#DDDDDD")
 HATCHES = ("", "///", "...", "xxx")
 MOST = 24  # machines in a chart; more make it too wide for any screen
+# How text stands above a point: upright, 3 points from it.
+UPRIGHT = {
+    "xytext": (0, 3),
+    "textcoords": "offset points",
+    "rotation": 90,
+    "ha": "center",
+    "va": "bottom",
+    "fontsize": 9,
+}
 LOG_FROM = 20  # the slowest so many times as slow as the fastest: on a linear scale the fastest would be gone
 
 
@@ -98,45 +107,23 @@ def draw(title: Title, some: list[Series], look: dict[str, tuple[str, str]], pat
             label=label(series),
         )
         for place, value in done:
-            axes.annotate(
-                number(value),
-                (place, value),
-                (0, 3),
-                textcoords="offset points",
-                rotation=90,
-                ha="center",
-                va="bottom",
-                fontsize=9,
-                fontweight="bold" if measured else "normal",
-            )
+            axes.annotate(number(value), (place, value), **UPRIGHT, fontweight="bold" if measured else "normal")
         for place, cell in cells:
             if not cell.values:
-                axes.annotate(
-                    cell.status.replace("_", " "),
-                    (place + left, foot),
-                    (0, 3),
-                    textcoords="offset points",
-                    rotation=90,
-                    ha="center",
-                    va="bottom",
-                    fontsize=9,
-                    color="#B00020",
-                    fontstyle="italic",
-                )
-    better = "lower is better" if title.lower_is_better else "higher is better"
+                said = cell.status.replace("_", " ")
+                axes.annotate(said, (place + left, foot), **UPRIGHT, color="#B00020", fontstyle="italic")
     scale = ", logarithmic" if logarithmic else ""
-    axes.set_ylabel(f"{title.unit}\n({better}{scale})", fontsize=11)
+    axes.set_ylabel(f"{title.unit}\n({title.better}{scale})", fontsize=11)
     axes.set_xlabel(title.across, fontsize=11)
     axes.set_xticks(range(len(across)), [str(group) for group in across], fontsize=11)
     axes.set_xlim(-0.55, len(across) - 0.45)
     # Room for the figures above the highest bar, of up to 13 letters.
     if logarithmic:
         axes.set_ylim(foot, top * (top / foot) ** 0.22)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.yaxis.set_minor_formatter("")
     else:
         axes.set_ylim(0, top * 1.22)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.7)

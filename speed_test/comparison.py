@@ -41,6 +41,10 @@ class Title:
     def lower_is_better(self) -> bool:
         return self.unit == "seconds per epoch"
 
+    @property
+    def better(self) -> str:
+        return "lower is better" if self.lower_is_better else "higher is better"
+
     def __str__(self) -> str:
         return f"{self.work}, {self.framework}"
 
@@ -74,6 +78,11 @@ class Machine:
     name: str
     label: str
     published: bool = False
+
+    @property
+    def order(self) -> tuple[bool, str, str]:
+        """What machines are sorted by: measured before published ones, then by name."""
+        return self.published, self.name, self.label
 
 
 @dataclass
@@ -151,9 +160,7 @@ def collect(figures: Iterable[Figure]) -> dict[str, list[Series]]:
     for experiment in EXPERIMENTS:
         some = [one for key, one in series.items() if key[0] == experiment]
         if some:
-            together[experiment] = sorted(
-                some, key=lambda one: (one.machine.published, one.machine.name, one.machine.label, one.marks)
-            )
+            together[experiment] = sorted(some, key=lambda one: (one.machine.order, one.marks))
     return together
 
 
@@ -206,12 +213,12 @@ def read(path: Path) -> tuple[list[Figure], list[str]]:
         raise Unreadable("is empty") from None
     except csv.Error as error:
         raise Unreadable(f"is no CSV ({error})") from None
+    # Ours end every row with a newline, so a last row without one may have lost the end of its last cell.
+    torn = not text.endswith("\n") and "code_version" in header and body and len(body[-1][1]) == len(header)
+    last = [f"line {body.pop()[0]} is cut short"] if torn else []
     notes: list[str] = []
     figures = list(_figures(path, header, _whole(body, len(header), notes), notes))
-    # Ours end every row with a newline, so a last row without one may have lost the end of its last cell.
-    if not text.endswith("\n") and "code_version" in header and body and len(body[-1][1]) == len(header):
-        notes.append(f"line {body[-1][0]} is cut short")
-        figures = list(_figures(path, header, _whole(body[:-1], len(header), []), []))
+    notes += last
     if not figures and not notes:
         raise Unreadable("has no rows")
     return figures, notes
@@ -369,7 +376,7 @@ def _older_answers(path, columns, rows, notes) -> Iterator[Figure]:
     found = OLDER_MODEL.match(path.stem)
     if not found:
         raise Unreadable("is of the older scripts, and its name says neither machine nor model")
-    machine, model = found["machine"], found["model"]
+    machine, model = _older_machine(found["machine"]), found["model"]
     model = LLAMA_2_7B if model.lower() == "llama-2-7b-chat.q4_0" else model
     for number, row in rows:
         try:
@@ -377,7 +384,7 @@ def _older_answers(path, columns, rows, notes) -> Iterator[Figure]:
         except ValueError:
             notes.append(f"line {number} has no numbers where they belong")
             continue
-        yield Figure("llama2", _older_machine(machine), ("older",), model, value, "ok" if value else "failed")
+        yield Figure("llama2", machine, ("older",), model, value, "ok" if value else "failed")
 
 
 # ---- What a contributor's file has to be ----

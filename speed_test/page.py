@@ -114,7 +114,7 @@ def write(together: dict[str, list[Series]], bases: dict[str, Series], path: Pat
     from plotly.offline import get_plotlyjs
 
     machines = {one.machine.key: one.machine for some in together.values() for one in some}
-    listed = sorted(machines.values(), key=lambda machine: (machine.published, machine.label))
+    listed = sorted(machines.values(), key=lambda machine: machine.order)
     everyone = {one.id: label(one) for some in together.values() for one in some}
     chosen = [base.id for base in bases.values()]
     chosen = max(chosen, key=chosen.count)
@@ -151,7 +151,6 @@ def write(together: dict[str, list[Series]], bases: dict[str, Series], path: Pat
 
 def _experiment(name: str, title: Title, some: list[Series], look: dict) -> list[str]:
     across = groups(some)
-    better = "lower is better" if title.lower_is_better else "higher is better"
     sizes = ["best"] if title.across == "batch size" else []
     head = "".join(f"<th>{html.escape(str(group))}</th>" for group in across)
     best = "".join(f"<th>{text}</th>" for text in sizes)
@@ -164,7 +163,7 @@ def _experiment(name: str, title: Title, some: list[Series], look: dict) -> list
     return [
         f"<h2>{html.escape(str(title))}</h2>",
         f'<div class="scroll">{_chart(name, title, some, look)}</div>',
-        f"<p>{title.unit.capitalize()}, median; {better}</p>",
+        f"<p>{title.unit.capitalize()}, median; {title.better}</p>",
         f'<div class="scroll"><table id="{name}-times"><thead><tr><th>machine</th>{head}</tr></thead><tbody>',
         *times,
         "</tbody></table></div>",
@@ -209,7 +208,6 @@ def _chart(name: str, title: Title, some: list[Series], look: dict) -> str:
             hovertemplate="<b>%{fullData.name}</b><br>%{x}: %{y:,.1f} %{customdata[1]}<br>"
             "speed against the baseline: %{customdata[0]}<extra></extra>",
         )
-    better = "lower is better" if title.lower_is_better else "higher is better"
     figure.update_layout(
         barmode="group",
         template="plotly_white",
@@ -217,7 +215,7 @@ def _chart(name: str, title: Title, some: list[Series], look: dict) -> str:
         width=max(1100, 26 * (len(some) + 1) * len(across)),
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         xaxis={"title": title.across, "type": "category"},
-        yaxis={"title": f"{title.unit} ({better})", "type": _scale(some)},
+        yaxis={"title": f"{title.unit} ({title.better})", "type": _scale(some)},
         margin={"t": 40, "l": 70, "r": 20, "b": 60},
     )
     return figure.to_html(
