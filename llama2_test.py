@@ -453,16 +453,12 @@ def run(interrupt):
 
     def measure():
         child = Child(generate, (path, gpu_layers, options), interrupt)
-        done, failure = False, None
         for kind, content in child.messages():
             if kind == "row":
                 report.generation(rows.save({**content, "power": power_source()}))
-            elif kind == "failed":
-                failure = content
-            elif kind == "done":
-                done = True
-        if not done:
-            status, reason = failure or child.how_it_ended()
+        failure = child.failure()
+        if failure:
+            status, reason = failure
             rows.save_failure(status, reason)
             report.say(f"{status.replace('_', ' ')}: {reason}")
 

@@ -68,15 +68,30 @@ class Child:
         self._pipe, childs_end = context.Pipe()
         self._interrupt = interrupt
         self._kills = _system_kills()
+        self._done = False
+        self._raised: tuple[str, str] | None = None
         self._process = context.Process(target=_main, args=(childs_end, job, arguments))
         interrupt.start(self._process)
         childs_end.close()  # so that the pipe ends with the child
 
     def messages(self) -> Iterator[tuple[str, object]]:
-        """Yield (kind, content) until the child has ended.
+        """Yield (kind, content) until the child has ended; `failure` then says how that was.
 
         Raises KeyboardInterrupt after Ctrl-C, once the child is gone and all that it had sent was yielded.
         """
+        for kind, content in self._received():
+            if kind == "done":
+                self._done = True
+            elif kind == "failed":
+                self._raised = content
+            else:
+                yield kind, content
+
+    def failure(self) -> tuple[str, str] | None:
+        """Status and reason for a child that has ended without saying that it was done."""
+        return None if self._done else self._raised or self.how_it_ended()
+
+    def _received(self) -> Iterator[tuple[str, object]]:
         try:
             while True:
                 # Asked before the pipe: what a child sent before its end is read before the loop ends. And asked
@@ -111,8 +126,8 @@ class Child:
                 found[kind] = content
         if "raise" in found:
             raise found["raise"]
-        if "failed" in found or self._process.exitcode:
-            _, reason = found.get("failed") or self.how_it_ended()
+        if self._raised or self._process.exitcode:
+            _, reason = self._raised or self.how_it_ended()
             raise ChildFailed(f"the preparation of the run failed: {reason}")
         return found
 

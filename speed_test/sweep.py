@@ -234,7 +234,7 @@ class _Sweep:
             return
         job = (self.experiment, self.options, train, batch_size)
         child = Child(_train_child, job, interrupt)
-        epochs, done, failure = 0, False, None
+        epochs = 0
         for kind, content in child.messages():
             if kind == "rate":
                 report.warn_if_long(self.experiment, self.options, batch_size, content)
@@ -243,12 +243,9 @@ class _Sweep:
                 report.epoch(self.rows.save({**content, "power": machine.power_source()}), self.options)
             elif kind == "say":
                 report.say(content)
-            elif kind == "failed":
-                failure = content
-            elif kind == "done":
-                done = True
-        if not done:
-            self._failed(batch_size, epochs + 1, *(failure or child.how_it_ended()))
+        failure = child.failure()
+        if failure:
+            self._failed(batch_size, epochs + 1, *failure)
 
     def _failed(self, batch_size: int, epoch: int | None, status: str, reason: str) -> None:
         if status == "out_of_memory":
