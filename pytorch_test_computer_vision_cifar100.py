@@ -19,17 +19,14 @@ batch sizes. On a slow machine, --time_limit=60 measures 60 seconds of every
 epoch and estimates the rest.
 """
 
-import http.client
-import os
-import tarfile
-import tempfile
-import warnings
-import zlib
+from typing import TYPE_CHECKING
 
-from speed_test import Experiment, main
-from speed_test.data import DataUnavailable, DataWarning, require_network
+from speed_test import Epochs, Experiment, Options, main
+from speed_test.data.cifar100 import CLASSES, load_cifar100
 
-CLASSES = 100
+if TYPE_CHECKING:
+    from torch import Tensor
+
 LEARNING_RATE = 0.001
 SEED = 42
 
@@ -50,10 +47,10 @@ EXPERIMENT = Experiment(
 # ---- Data: all of it in memory, as bytes ----
 
 
-def load_data(options):
+def load_data(options: Options) -> "tuple[Tensor, Tensor]":
     """The training set: images uint8 [50000, 3, 32, 32], labels int64 [50000].
 
-    Raises DataUnavailable where options.data is "real" and CIFAR100 can be neither read nor downloaded.
+    Raises DataUnavailable if options.data is "real" and CIFAR100 can be neither read nor downloaded.
     """
     import torch
 
@@ -63,80 +60,20 @@ def load_data(options):
         labels = torch.randint(0, CLASSES, (EXPERIMENT.samples,))
         return images, labels
 
-    fetch_cifar100(options.data_dir)
-    cifar100 = read_cifar100(options.data_dir)
-    images = torch.from_numpy(cifar100.data).permute(0, 3, 1, 2).contiguous()
-    labels = torch.tensor(cifar100.targets)
-    return images, labels
-
-
-def fetch_cifar100(data_dir):
-    """Make sure that CIFAR100's folder is in data_dir: as it is there, or unpacked, or downloaded (161 MB).
-
-    Both happen in a scratch folder first, so that what lies in data_dir is always whole.
-    """
-    from torchvision.datasets import CIFAR100
-    from torchvision.datasets.utils import extract_archive
-
-    folder = data_dir / CIFAR100.base_folder
-    archive = data_dir / CIFAR100.filename
-    if folder.exists():
-        return
-    if not archive.exists():
-        require_network(CIFAR100.url)
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=data_dir) as scratch:
-            if archive.exists():
-                extract_archive(archive, scratch)
-            else:
-                CIFAR100(scratch, download=True)
-            os.rename(os.path.join(scratch, CIFAR100.base_folder), folder)
-    except (OSError, EOFError, RuntimeError, tarfile.TarError, zlib.error, http.client.HTTPException) as error:
-        if folder.exists():  # another run has put it there in the meantime
-            return
-        if archive.exists():
-            raise DataUnavailable(f"{archive} is broken ({error}); delete it to download it anew") from None
-        raise DataUnavailable(f"the download of CIFAR100 failed ({error})") from None
-
-
-def read_cifar100(data_dir):
-    """CIFAR100 as torchvision reads it: `data` uint8 [50000, 32, 32, 3], `targets` a list of classes."""
-    from torchvision.datasets import CIFAR100
-
-    class Repacked(CIFAR100):
-        """CIFAR100 without the checksums of its files."""
-
-        train_list, test_list = [["train", None]], [["test", None]]
-        meta = CIFAR100.meta | {"md5": None}
-
-    folder = data_dir / CIFAR100.base_folder
-    try:
-        try:
-            return CIFAR100(data_dir)
-        except RuntimeError:
-            # A checksum differs. Files that were packed anew by somebody train just as fast, broken ones do not.
-            cifar100 = Repacked(data_dir)
-    except Exception as error:  # unpickling a broken file may raise just about anything
-        raise DataUnavailable(f"{folder} is broken or not CIFAR100 ({error}); delete it to download it anew") from None
-    found = len(cifar100.data)
-    if found == 0 or len(cifar100.targets) != found or not set(cifar100.targets) <= set(range(CLASSES)):
-        raise DataUnavailable(f"{folder} is not CIFAR100: it has no label from 0 to 99 for each image")
-    text = f"{folder} does not match CIFAR100's checksums; its {found:,} training images are used as they are"
-    warnings.warn(text, DataWarning, stacklevel=2)
-    return cifar100
+    pixels, classes = load_cifar100(options.data_dir)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor(classes)
 
 
 # ---- Model and training step ----
 
 
-def train(batch_size, options, clock):
-    """Train ResNet50 at one batch size while `clock` watches; runs in a process of its own."""
+def training(batch_size: int, options: Options) -> Epochs:
+    """ResNet50 at one batch size; runs in a fresh process of its own."""
     import torch
     import torchvision
     from torch.nn.functional import cross_entropy
 
-    from speed_test.pytorch import remember, shuffled_batches
+    from speed_test.frameworks.pytorch import rewind_of, shuffled_batches
 
     torch.manual_seed(SEED)
     device = torch.device(options.device)
@@ -147,15 +84,15 @@ def train(batch_size, options, clock):
     images, labels = (part.to(device) for part in load_data(options))
     batches = shuffled_batches(images, labels, batch_size=batch_size, seed=SEED)
 
-    def step(images, labels):
+    def step(images: "Tensor", labels: "Tensor") -> "Tensor":
         loss = cross_entropy(model(images.float() / 255), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         return loss.detach()
 
-    clock.time_epochs(step, batches, len(labels), rewind=remember(model, optimizer))
+    return Epochs(step, batches, samples=len(labels), rewind=rewind_of(model, optimizer))
 
 
 if __name__ == "__main__":
-    main(EXPERIMENT, load_data, train)
+    main(EXPERIMENT, load_data, training)

@@ -21,10 +21,16 @@ trains 3 epochs at each of 3 batch sizes. On a slow machine, --time_limit=60
 measures 60 seconds of every epoch and estimates the rest.
 """
 
-from speed_test import Experiment, main
-from speed_test.command_line import whole_number
-from speed_test.data import hugging_face, synthetic_photographs
+from typing import TYPE_CHECKING, Any
+
+from speed_test import Epochs, Experiment, Options, main
+from speed_test.command_line import Parser, whole_number
+from speed_test.data.photographs import synthetic_photographs
+from speed_test.data.sources import hugging_face
 from speed_test.machine import cpu_cores
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLASSES = 101
 IMAGE_SIZE = 224
@@ -49,7 +55,7 @@ EXPERIMENT = Experiment(
 )
 
 
-def add_options(parser):
+def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--num_workers",
         type=whole_number(0),
@@ -61,10 +67,10 @@ def add_options(parser):
 # ---- Data: JPEGs, decoded by worker processes ----
 
 
-def load_data(options):
+def load_data(options: Options) -> "Images":
     """The training set, as `Images` of (JPEG bytes, label, file name).
 
-    Raises DataUnavailable where options.data is "real" and Food101 can be neither read nor downloaded (5 GB).
+    Raises DataUnavailable if options.data is "real" and Food101 can be neither read nor downloaded (5 GB).
     """
     if options.data == "synthetic":
         return Images(synthetic_jpegs(), EXPERIMENT.samples)
@@ -76,8 +82,8 @@ def load_data(options):
         return Images(food101.cast_column("image", datasets.Image(decode=False)), len(food101))
 
 
-def synthetic_jpegs():
-    """JPEGs as Food101 has them, each with a label."""
+def synthetic_jpegs() -> list[dict[str, Any]]:
+    """JPEGs as Food101 has them, each with a label, in the form of the real data set."""
     import torch
     from torchvision.io import encode_jpeg
 
@@ -89,24 +95,24 @@ def synthetic_jpegs():
 
 
 class Images:
-    """What a DataLoader reads: sample `index` is (image uint8 [3, 224, 224], label). Each worker has a copy.
+    """What a DataLoader reads: sample `index` is (image uint8 [3, 224, 224], label).
 
-    `samples` may be more than there are `stored`: then they come again.
+    If `samples` is more than there are `stored`, those are repeated.
     """
 
-    def __init__(self, stored, samples):
+    def __init__(self, stored: Any, samples: int) -> None:
         self.stored = stored
         self.samples = samples
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.samples
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> "tuple[Tensor, int]":
         sample = self.stored[index % len(self.stored)]
         return decode(sample["image"]["bytes"], sample["image"]["path"]), sample["label"]
 
 
-def decode(jpeg, name):
+def decode(jpeg: bytes, name: str) -> "Tensor":
     """A JPEG as RGB, uint8 [3, 224, 224]; grayscale and CMYK become RGB. Raises ValueError with the file's name."""
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
@@ -123,16 +129,16 @@ def decode(jpeg, name):
 # ---- Model and training step ----
 
 
-def train(batch_size, options, clock):
-    """Train ResNet50 at one batch size while `clock` watches; runs in a process of its own."""
+def training(batch_size: int, options: Options) -> Epochs:
+    """ResNet50 at one batch size; runs in a fresh process of its own."""
     import torch
     import torchvision
     from torch.nn.functional import cross_entropy
 
-    from speed_test.pytorch import remember
+    from speed_test.frameworks.pytorch import rewind_of
 
     torch.manual_seed(SEED)
-    # Through the file system: the other way spends an open file on every tensor, and they run out.
+    # The default strategy needs an open file for each tensor, and the system limits how many there may be.
     torch.multiprocessing.set_sharing_strategy("file_system")
     device = torch.device(options.device)
     model = torchvision.models.resnet50(num_classes=CLASSES).to(device)
@@ -152,20 +158,20 @@ def train(batch_size, options, clock):
     mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
     std = torch.tensor(STD, device=device).view(3, 1, 1)
 
-    def to_device(images, labels):
-        # From pinned memory a copy need not wait. Elsewhere it must: its source may be gone before it is done.
+    def to_device(images: "Tensor", labels: "Tensor") -> "tuple[Tensor, Tensor]":
+        # Only a copy from pinned memory may go on in the background: other memory may be freed before it is done.
         pinned = device.type == "cuda"
         return images.to(device, non_blocking=pinned), labels.to(device, non_blocking=pinned)
 
-    def step(images, labels):
+    def step(images: "Tensor", labels: "Tensor") -> "Tensor":
         loss = cross_entropy(model((images.float() / 255 - mean) / std), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         return loss.detach()
 
-    clock.time_epochs(step, lambda: iter(loader), len(images), remember(model, optimizer), to_device)
+    return Epochs(step, lambda: loader, samples=len(images), rewind=rewind_of(model, optimizer), to_device=to_device)
 
 
 if __name__ == "__main__":
-    main(EXPERIMENT, load_data, train, add_options)
+    main(EXPERIMENT, load_data, training, add_options)

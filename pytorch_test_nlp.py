@@ -24,11 +24,17 @@ batch sizes. On a slow machine, --time_limit=60 measures 60 seconds of every
 epoch and estimates the rest.
 """
 
-import os
-import tempfile
+from typing import TYPE_CHECKING, Any
 
-from speed_test import Experiment, main
-from speed_test.data import hugging_face
+from speed_test import Epochs, Experiment, Options, main
+from speed_test.command_line import Parser
+from speed_test.data.kept import kept_tensors
+from speed_test.data.sources import hugging_face
+from speed_test.screen import progress_bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import DistilBertForSequenceClassification
 
 MODEL = "distilbert/distilbert-base-uncased"
 TOKENS = 512
@@ -50,7 +56,7 @@ EXPERIMENT = Experiment(
 )
 
 
-def add_options(parser):
+def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--evaluate",
         action="store_true",
@@ -61,10 +67,10 @@ def add_options(parser):
 # ---- Data: reviews as token ids, all of them in memory ----
 
 
-def load_data(options):
+def load_data(options: Options) -> "tuple[Tensor, Tensor]":
     """The training set: token ids int32 [25000, 512], padded with 0, and labels int64 [25000].
 
-    Raises DataUnavailable where options.data is "real" and IMDB (84 MB) or DistilBERT (268 MB) can be
+    Raises DataUnavailable if options.data is "real" and IMDB (84 MB) or DistilBERT (268 MB) can be
     neither read nor downloaded.
     """
     if options.data == "synthetic":
@@ -78,8 +84,8 @@ def load_data(options):
         return tokenised(options, "train")
 
 
-def synthetic_reviews():
-    """Random token ids, as many in a row as IMDB's reviews have: half of those under 230, a seventh over 512."""
+def synthetic_reviews() -> "tuple[Tensor, Tensor]":
+    """Random token ids, in reviews as long as IMDB's: half of them under 230 tokens, a seventh over 512."""
     import torch
 
     torch.manual_seed(SEED)
@@ -89,50 +95,42 @@ def synthetic_reviews():
     return ids, torch.randint(0, 2, (EXPERIMENT.samples,))
 
 
-def tokenised(options, split):
-    """IMDB's reviews as token ids, from the file that an earlier run has left, or made and kept now."""
+def tokenised(options: Options, split: str) -> "tuple[Tensor, Tensor]":
+    """IMDB's reviews as token ids, made once and then kept in --data_dir."""
     import torch
 
-    file = options.data_dir / f"imdb_{split}_distilbert_{TOKENS}_tokens.pt"
-    try:
-        kept = torch.load(file)
-        return kept["ids"], kept["labels"]
-    except Exception:  # not there yet, or broken: made anew either way
-        pass
+    def make() -> "dict[str, Tensor]":
+        import datasets
+        from transformers import AutoTokenizer
 
-    import datasets
-    from tqdm import tqdm
-    from transformers import AutoTokenizer
+        reviews = datasets.load_dataset("stanfordnlp/imdb", split=split)
+        tokenizer = AutoTokenizer.from_pretrained(MODEL)
+        form = {"padding": "max_length", "truncation": True, "max_length": TOKENS, "return_tensors": "pt"}
+        parts = []
+        with progress_bar(f"Turning {split} reviews into tokens", len(reviews), "reviews") as bar:
+            for part in reviews.batch(1000):
+                parts.append(tokenizer(part["text"], **form)["input_ids"].to(torch.int32))
+                bar.update(len(part["text"]))
+        return {"ids": torch.cat(parts), "labels": torch.tensor(reviews["label"][:])}
 
-    reviews = datasets.load_dataset("stanfordnlp/imdb", split=split)
-    tokenizer = AutoTokenizer.from_pretrained(MODEL)
-    parts = []
-    for some in tqdm(reviews.batch(1000), desc=f"Turning {split} reviews into tokens", leave=False, disable=None):
-        encoded = tokenizer(some["text"], padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
-        parts.append(encoded["input_ids"].to(torch.int32))
-    ids, labels = torch.cat(parts), torch.tensor(reviews["label"][:])
-    # Written aside and renamed: a file of this name is always whole.
-    options.data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.data_dir) as scratch:
-        torch.save({"ids": ids, "labels": labels}, os.path.join(scratch, file.name))
-        os.replace(os.path.join(scratch, file.name), file)
-    return ids, labels
+    tensors = kept_tensors(options.data_dir / f"imdb_{split}_distilbert_{TOKENS}_tokens.pt", make)
+    return tensors["ids"], tensors["labels"]
 
 
 # ---- Model and training step ----
 
 
-def load_model(options):
-    """DistilBERT with a new classifier for two classes; random weights all over for synthetic data.
+def load_model(options: Options) -> "DistilBertForSequenceClassification":
+    """DistilBERT with a new classifier for two classes; all weights are random for synthetic data.
 
-    66,955,010 parameters. Trained are the last transformer block and what comes after it: 7,680,002.
+    Of its 66,955,010 parameters, the 7,680,002 of the last transformer block and of what follows it are trained.
     """
     import transformers
 
     if options.data == "synthetic":
         model = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(num_labels=2))
     else:
-        transformers.logging.set_verbosity_error()  # that the classifier is new is no news
+        transformers.logging.set_verbosity_error()  # it warns that the classifier is new, which is intended
         model = transformers.DistilBertForSequenceClassification.from_pretrained(MODEL, num_labels=2)
 
     model.requires_grad_(False)
@@ -141,12 +139,12 @@ def load_model(options):
     return model.train()
 
 
-def train(batch_size, options, clock):
-    """Fine-tune DistilBERT at one batch size while `clock` watches; runs in a process of its own."""
+def training(batch_size: int, options: Options) -> Epochs:
+    """DistilBERT at one batch size; runs in a fresh process of its own."""
     import torch
     from accelerate import Accelerator
 
-    from speed_test.pytorch import remember, shuffled_batches
+    from speed_test.frameworks.pytorch import rewind_of, shuffled_batches
 
     torch.manual_seed(SEED)
     accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision="no")
@@ -159,24 +157,25 @@ def train(batch_size, options, clock):
     ids, labels = (part.to(accelerator.device) for part in load_data(options))
     batches = shuffled_batches(ids, labels, batch_size=batch_size, seed=SEED)
 
-    def step(ids, labels):
+    def step(ids: "Tensor", labels: "Tensor") -> "Tensor":
         loss = model(input_ids=ids.long(), attention_mask=(ids != PAD).long(), labels=labels).loss
         optimizer.zero_grad()
         accelerator.backward(loss)
         optimizer.step()
         return loss.detach()
 
-    clock.time_epochs(step, batches, len(labels), rewind=remember(model, optimizer))
+    def evaluate() -> str:
+        return evaluation(model, batch_size, options)
 
-    if options.evaluate:
-        clock.say(evaluation(model, batch_size, options))
-
-
-# ---- Accuracy, on request: it shows that what was timed was training ----
+    rewind = rewind_of(model, optimizer)
+    return Epochs(step, batches, samples=len(labels), rewind=rewind, after=evaluate if options.evaluate else None)
 
 
-def accuracy_metric():
-    """The accuracy of the evaluate package, whose code is a file on the hub; None where that cannot be had."""
+# ---- Accuracy, with --evaluate: it shows that what was timed was training ----
+
+
+def accuracy_metric() -> Any:
+    """The accuracy of the evaluate package, whose code is a file on the hub; None if that cannot be had."""
     import evaluate
 
     try:
@@ -185,32 +184,31 @@ def accuracy_metric():
         return None
 
 
-def evaluation(model, batch_size, options):
+def evaluation(model: Any, batch_size: int, options: Options) -> str:
     """One line: the accuracy on the test reviews, by the evaluate package or, without the network, by hand."""
     import torch
-    from tqdm import tqdm
 
     if options.data == "synthetic":
         return f"batch size {batch_size}: no accuracy, for synthetic reviews have nothing to learn"
     ids, labels = tokenised(options, "test")
     predictions = []
     model.eval()
-    with torch.inference_mode():
-        parts = ids.split(batch_size)
-        for part in tqdm(parts, desc=f"batch size {batch_size}, evaluating", leave=False, disable=None):
+    with torch.inference_mode(), progress_bar(f"batch size {batch_size}, evaluating", len(ids), "reviews") as bar:
+        for part in ids.split(batch_size):
             part = part.to(model.device)
             logits = model(input_ids=part.long(), attention_mask=(part != PAD).long()).logits
             predictions.append(logits.argmax(dim=1).cpu())
-    predictions = torch.cat(predictions)
+            bar.update(len(part))
+    predicted = torch.cat(predictions)
     metric = accuracy_metric()
     if metric is not None:  # one without predictions is falsy
-        accuracy = metric.compute(predictions=predictions, references=labels)["accuracy"]
+        accuracy = metric.compute(predictions=predicted, references=labels)["accuracy"]
         by = "evaluate's accuracy"
     else:
-        accuracy = (predictions == labels).double().mean().item()
+        accuracy = (predicted == labels).double().mean().item()
         by = "computed here, for evaluate's metric cannot be fetched"
     return f"batch size {batch_size}: {accuracy:.1%} of {len(labels):,} test reviews right ({by})"
 
 
 if __name__ == "__main__":
-    main(EXPERIMENT, load_data, train, add_options)
+    main(EXPERIMENT, load_data, training, add_options)

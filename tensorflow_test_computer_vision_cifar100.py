@@ -20,8 +20,13 @@ batch sizes. On a slow machine, --time_limit=60 measures 60 seconds of every
 epoch and estimates the rest.
 """
 
-from speed_test import Experiment, main
-from speed_test.data import keras_datasets
+from typing import TYPE_CHECKING
+
+from speed_test import Experiment, KerasFit, Options, main
+from speed_test.data.sources import keras_datasets
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 CLASSES = 100
 LEARNING_RATE = 0.001
@@ -43,10 +48,10 @@ EXPERIMENT = Experiment(
 # ---- Data: all of it in memory, as bytes ----
 
 
-def load_data(options):
+def load_data(options: Options) -> "tuple[ndarray, ndarray]":
     """The training set: images uint8 [50000, 32, 32, 3], labels int64 [50000].
 
-    Raises DataUnavailable where options.data is "real" and CIFAR100 (161 MB) can be neither read nor downloaded.
+    Raises DataUnavailable if options.data is "real" and CIFAR100 (161 MB) can be neither read nor downloaded.
     """
     import numpy
 
@@ -67,12 +72,10 @@ def load_data(options):
 # ---- Model and training step ----
 
 
-def train(batch_size, options, clock):
-    """Train ResNet50 at one batch size while `clock` watches; runs in a process of its own."""
+def training(batch_size: int, options: Options) -> KerasFit:
+    """ResNet50 at one batch size; runs in a fresh process of its own."""
     import keras
     import tensorflow as tf
-
-    from speed_test.tensorflow import timed
 
     keras.utils.set_random_seed(SEED)
     model = keras.Sequential(
@@ -95,9 +98,8 @@ def train(batch_size, options, clock):
         .prefetch(tf.data.AUTOTUNE)
     )
 
-    watch = timed(clock, batches, len(labels))
-    model.fit(batches, epochs=options.epochs, shuffle=False, verbose=0, callbacks=[watch])  # shuffled already
+    return KerasFit(model, batches, samples=len(labels))
 
 
 if __name__ == "__main__":
-    main(EXPERIMENT, load_data, train)
+    main(EXPERIMENT, load_data, training)

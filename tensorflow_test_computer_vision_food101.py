@@ -24,8 +24,14 @@ epochs at each of 3 batch sizes. On a slow machine, --time_limit=60 measures 60
 seconds of every epoch and estimates the rest.
 """
 
-from speed_test import Experiment, main
-from speed_test.data import require_network, synthetic_photographs, unless_unavailable
+from typing import TYPE_CHECKING
+
+from speed_test import Experiment, KerasFit, Options, main
+from speed_test.data.photographs import synthetic_photographs
+from speed_test.data.sources import require_network, unless_unavailable
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 CLASSES = 101
 IMAGE_SIZE = 224
@@ -51,10 +57,10 @@ EXPERIMENT = Experiment(
 # ---- Data: JPEGs, decoded by tf.data ----
 
 
-def load_data(options):
+def load_data(options: Options) -> "tf.data.Dataset":
     """The training set: a tf.data.Dataset of (JPEG bytes, label), of known length.
 
-    Raises DataUnavailable where options.data is "real" and Food101 can be neither read nor downloaded (5 GB).
+    Raises DataUnavailable if options.data is "real" and Food101 can be neither read nor downloaded (5 GB).
     """
     import tensorflow as tf
 
@@ -83,7 +89,7 @@ def load_data(options):
     return stored
 
 
-def decode(jpeg, label):
+def decode(jpeg: "tf.Tensor", label: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
     """A JPEG as RGB, uint8 [224, 224, 3]: bytes are what goes to the device, a fourth of floats."""
     import tensorflow as tf
 
@@ -94,12 +100,10 @@ def decode(jpeg, label):
 # ---- Model and training step ----
 
 
-def train(batch_size, options, clock):
-    """Train ResNet50 at one batch size while `clock` watches; runs in a process of its own."""
+def training(batch_size: int, options: Options) -> KerasFit:
+    """ResNet50 at one batch size; runs in a fresh process of its own."""
     import keras
     import tensorflow as tf
-
-    from speed_test.tensorflow import timed
 
     keras.utils.set_random_seed(SEED)
     model = keras.Sequential(
@@ -112,7 +116,6 @@ def train(batch_size, options, clock):
     model.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE), loss="sparse_categorical_crossentropy")
 
     stored = load_data(options)
-    samples = int(stored.cardinality())
     batches = (
         stored.shuffle(SHUFFLE_BUFFER, seed=SEED)
         .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
@@ -120,9 +123,8 @@ def train(batch_size, options, clock):
         .prefetch(tf.data.AUTOTUNE)
     )
 
-    watch = timed(clock, batches, samples)
-    model.fit(batches, epochs=options.epochs, shuffle=False, verbose=0, callbacks=[watch])  # shuffled already
+    return KerasFit(model, batches, samples=int(stored.cardinality()))
 
 
 if __name__ == "__main__":
-    main(EXPERIMENT, load_data, train)
+    main(EXPERIMENT, load_data, training)

@@ -20,8 +20,14 @@ epochs at each of 4 batch sizes. On a slow machine, --time_limit=60 measures 60
 seconds of every epoch and estimates the rest.
 """
 
-from speed_test import Experiment, main
-from speed_test.data import keras_datasets
+from typing import TYPE_CHECKING
+
+from speed_test import Experiment, KerasFit, Options, main
+from speed_test.data.sources import keras_datasets
+
+if TYPE_CHECKING:
+    import keras
+    from numpy import ndarray
 
 WORDS = 20_000
 TOKENS = 200
@@ -48,10 +54,10 @@ EXPERIMENT = Experiment(
 # ---- Data: reviews as token ids, all of them in memory ----
 
 
-def load_data(options):
+def load_data(options: Options) -> "tuple[ndarray, ndarray]":
     """The training set: token ids int32 [25000, 200], padded with 0, and labels int64 [25000].
 
-    Raises DataUnavailable where options.data is "real" and IMDB (17 MB) can be neither read nor downloaded.
+    Raises DataUnavailable if options.data is "real" and IMDB (17 MB) can be neither read nor downloaded.
     """
     import numpy
 
@@ -71,7 +77,7 @@ def load_data(options):
 # ---- Model and training step ----
 
 
-def small_transformer():
+def small_transformer() -> "keras.Model":
     """One transformer block between embeddings and a classifier: 3,163,394 parameters.
 
     Token ids int32 [batch, 200] become probabilities of two classes [batch, 2].
@@ -101,12 +107,10 @@ def small_transformer():
     return keras.Model(ids, layers.Dense(CLASSES, activation="softmax")(x))
 
 
-def train(batch_size, options, clock):
-    """Train the transformer at one batch size while `clock` watches; runs in a process of its own."""
+def training(batch_size: int, options: Options) -> KerasFit:
+    """The transformer at one batch size; runs in a fresh process of its own."""
     import keras
     import tensorflow as tf
-
-    from speed_test.tensorflow import timed
 
     keras.utils.set_random_seed(SEED)
     model = small_transformer()
@@ -123,9 +127,8 @@ def train(batch_size, options, clock):
         .prefetch(tf.data.AUTOTUNE)
     )
 
-    watch = timed(clock, batches, len(labels))
-    model.fit(batches, epochs=options.epochs, shuffle=False, verbose=0, callbacks=[watch])  # shuffled already
+    return KerasFit(model, batches, samples=len(labels))
 
 
 if __name__ == "__main__":
-    main(EXPERIMENT, load_data, train)
+    main(EXPERIMENT, load_data, training)

@@ -1,6 +1,6 @@
-"""A process of its own for work that may fail, run out of memory or be killed, and what it says to its parent.
+"""A process of its own for work that may fail, run out of memory or be killed, and what it reports to its parent.
 
-Children are spawned, not forked: nothing of one is left for the next, and it works the same on every system.
+Children are spawned, not forked: a child leaves nothing behind for the next one, and it works the same everywhere.
 """
 
 import contextlib
@@ -13,12 +13,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
-from speed_test import data, report
-from speed_test.command_line import BadInput
+from speed_test import screen
 
-# How the frameworks say that memory is at its end: CUDA, MPS (the second and third), PyTorch's CPU
+# How the frameworks say that memory has run out: CUDA, MPS (the second and third), PyTorch's CPU
 # allocator, TensorFlow, cuBLAS and cuDNN. MPS and the CPU raise a plain RuntimeError.
 OUT_OF_MEMORY = (
     "out of memory",
@@ -28,8 +29,8 @@ OUT_OF_MEMORY = (
     "ALLOC_FAILED",
 )
 
-SECONDS_TO_EXIT = 30  # for a child that has said all, to take its driver and its workers down
-SECONDS_TO_END = 2  # for one that is stopped, to tidy up before it is killed
+SECONDS_TO_EXIT = 30  # for a child that is done, to shut down its driver and its workers
+SECONDS_TO_END = 2  # for a child that is stopped, to clean up before it is killed
 
 
 class ChildFailed(Exception):
@@ -37,7 +38,7 @@ class ChildFailed(Exception):
 
 
 class Interrupt:
-    """Turns Ctrl-C into a flag, so that it can never come between a row and the disk."""
+    """Turns Ctrl-C into a flag, so that it cannot interrupt the writing of a row."""
 
     caught = False
 
@@ -51,8 +52,8 @@ class Interrupt:
     def _catch(self, *_) -> None:
         self.caught = True
 
-    def start(self, process: multiprocessing.Process) -> None:
-        """Start a child deaf to Ctrl-C from its first instruction on: the terminal sends it to all of us."""
+    def start(self, process: BaseProcess) -> None:
+        """Start a child that ignores Ctrl-C from its first instruction on: the terminal sends it to all processes."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             process.start()
@@ -74,10 +75,10 @@ class Child:
         interrupt.start(self._process)
         childs_end.close()  # so that the pipe ends with the child
 
-    def messages(self) -> Iterator[tuple[str, object]]:
-        """Yield (kind, content) until the child has ended; `failure` then says how that was.
+    def messages(self) -> Iterator[tuple[str, Any]]:
+        """Yield (kind, content) until the child has ended; `failure` then tells why, if it failed.
 
-        Raises KeyboardInterrupt after Ctrl-C, once the child is gone and all that it had sent was yielded.
+        Raises KeyboardInterrupt after Ctrl-C, once the child is gone and everything it had sent was yielded.
         """
         for kind, content in self._received():
             if kind == "done":
@@ -88,14 +89,14 @@ class Child:
                 yield kind, content
 
     def failure(self) -> tuple[str, str] | None:
-        """Status and reason for a child that has ended without saying that it was done."""
-        return None if self._done else self._raised or self.how_it_ended()
+        """Status and reason of a child that has ended without sending "done"; None if it has sent it."""
+        return None if self._done else self._raised or self._ending()
 
-    def _received(self) -> Iterator[tuple[str, object]]:
+    def _received(self) -> Iterator[tuple[str, Any]]:
         try:
             while True:
-                # Asked before the pipe: what a child sent before its end is read before the loop ends. And asked
-                # for again and again, for workers of a dead child may keep its end of the pipe open.
+                # Looked at before the pipe, so that everything a child has sent before its end is read. And looked at
+                # again and again, because workers of a dead child may keep its end of the pipe open.
                 alive = self._process.is_alive()
                 while not self._interrupt.caught and self._pipe.poll(0.1 if alive else 0):
                     yield self._pipe.recv()
@@ -113,25 +114,25 @@ class Child:
         finally:
             _end(self._process)
 
-    def answers(self) -> dict[str, object]:
-        """All that the child says, by kind; its warnings are printed as they come.
+    def answers(self) -> dict[str, Any]:
+        """Everything that the child sends, by kind; its warnings are printed as they come.
 
-        Raises what it has raised of BadInput and DataUnavailable, and ChildFailed where it came to a bad end.
+        Raises the exception that it sends as "raise", and ChildFailed if it did not end well.
         """
-        found: dict[str, object] = {}
+        found: dict[str, Any] = {}
         for kind, content in self.messages():
             if kind == "warning":
-                report.warn(content)
+                screen.warn(content)
             else:
                 found[kind] = content
         if "raise" in found:
             raise found["raise"]
         if self._raised or self._process.exitcode:
-            _, reason = self._raised or self.how_it_ended()
+            _, reason = self._raised or self._ending()
             raise ChildFailed(f"the preparation of the run failed: {reason}")
         return found
 
-    def _stop(self) -> Iterator[tuple[str, object]]:
+    def _stop(self) -> Iterator[tuple[str, Any]]:
         """End the child, and yield what it had sent by then."""
         _end(self._process)
         try:
@@ -140,8 +141,8 @@ class Child:
         except (EOFError, OSError):
             return
 
-    def how_it_ended(self) -> tuple[str, str]:
-        """Status and reason for a child that ended without a word."""
+    def _ending(self) -> tuple[str, str]:
+        """Status and reason for a child that ended without sending one."""
         code = self._process.exitcode
         if code is None or code >= 0:
             return "failed", f"ended without a word, with exit status {code}"
@@ -152,8 +153,8 @@ class Child:
         return "failed", f"was killed by {name}{hint}"
 
 
-def _end(process: multiprocessing.Process) -> None:
-    """Make sure that a child and all that it started are gone."""
+def _end(process: BaseProcess) -> None:
+    """End a child and all processes that it has started."""
     if not process.is_alive():
         return
     import psutil
@@ -172,7 +173,7 @@ def _end(process: multiprocessing.Process) -> None:
 
 
 def _system_kills() -> int:
-    """How often Linux has killed a process for its memory since it started; 0 where nothing tells."""
+    """How often Linux has killed a process for its memory since it started; 0 if unknown."""
     try:
         counters = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
         return int(counters["oom_kill"])
@@ -181,29 +182,29 @@ def _system_kills() -> int:
 
 
 def _main(pipe: Connection, job: Callable, arguments: tuple) -> None:
-    """The child: run the job, and send its end if that is an exception."""
-    report.open_streams()
+    """The child: run the job, and send the exception that ended it, if one did."""
+    screen.open_streams()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # lets it tidy up what it began
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # runs `finally` blocks and exit handlers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _allow_open_files()
 
     def send(kind: str, content: object) -> None:
-        """Return once the parent is done with it, so that it saves and prints nothing while an epoch is timed."""
+        """Return once the parent has dealt with it, so that nothing is saved or printed while an epoch is timed."""
         pipe.send((kind, content))
         pipe.recv()
 
     try:
         job(send, *arguments)
-    except (BadInput, data.DataUnavailable) as error:
-        send("raise", error)
     except Exception as error:
         send("failed", explain(error))
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed can end nobody: its children have to see to that themselves."""
-    multiprocessing.parent_process().join()
+    """End this child when its parent has died: a parent that was killed can end nobody."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
     signal.raise_signal(signal.SIGTERM)
     time.sleep(SECONDS_TO_END)
     os._exit(1)
@@ -238,7 +239,7 @@ def explain(error: Exception) -> tuple[str, str]:
         or kind in ("OutOfMemoryError", "ResourceExhaustedError")
         or any(words in message for words in OUT_OF_MEMORY)
     )
-    message = report.one_line(message)
+    message = screen.one_line(message)
     if out_of_memory:
         return "out_of_memory", message or kind
     where = traceback.extract_tb(error.__traceback__)[-1]

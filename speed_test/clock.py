@@ -1,104 +1,108 @@
-"""The clock: how an epoch is timed, inside the child process that trains it.
+"""The clock: how work is timed, inside the child process that does it.
 
-For every batch size: warm up, measure the compute limit, bring the model back to its start, and then
-time each epoch between two readings of `time.perf_counter()`, both taken when the device has nothing
-left to do.
+At each batch size: warm up, measure the compute limit, bring the model back to its start, and then time each epoch
+between two readings of `time.perf_counter()`. Both are taken when the device has nothing left to do.
 """
 
+import itertools
 import math
-import re
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from speed_test.command_line import Options
-from speed_test.experiment import Experiment
-from speed_test.machine import GIB
-from speed_test.report import working
+from speed_test import screen
+from speed_test.screen import progress_bar, working
+
+if TYPE_CHECKING:
+    from speed_test.command_line import Options
+    from speed_test.experiment import Batch, Epochs, Experiment, Repeats
+    from speed_test.frameworks.base import Framework
 
 # The first steps choose kernels, compile graphs and grow memory pools. From the fourth on, steps of ResNet50
-# on a CPU were as fast as all later ones. A shape whose steps are slow, and so few, gets fewer than three.
+# on a CPU were as fast as all later ones. Where a step takes seconds, fewer than three have to do.
 WARMUP_STEPS = 3
 WARMUP_SECONDS = 10
 
-# The compute limit is the median of blocks of steps: long enough for one wait at the end of each not to
-# matter, short enough for several.
+# The compute limit is the median over blocks of steps. A block is long enough for the wait at its end not to matter,
+# and short enough for several of them.
 COMPUTE_SECONDS = 2
 BLOCK_SECONDS = 0.2
 
-Batch = tuple  # of arrays or tensors, which all have the batch's samples along their first axis
-
 
 class Clock:
-    """Times epochs of one batch size, and sends a row for each.
+    """Times the work of one batch size (None: of a test without batch sizes), and sends a row for each epoch or piece.
 
-    `backend` is the framework's module (`wait`, `peak_memory_gb`). `send(kind, content)` takes "rate"
-    (samples per second of the compute limit) once, then "row" (a dict of columns) for every epoch, and
-    returns when the row is safe; "say" (a line of text) any time.
+    `send(kind, content)` takes "rate" (samples per second of the compute limit) once, "row" (a dict of columns) for
+    each row and returns when it is safe, and "say" (a line of text) at any time.
     """
 
     def __init__(
-        self, experiment: Experiment, options: Options, batch_size: int, backend, send: Callable[[str, object], None]
+        self,
+        experiment: "Experiment",
+        options: "Options",
+        batch_size: int | None,
+        framework: "Framework",
+        send: Callable[[str, object], None],
     ) -> None:
         self.experiment = experiment
         self.options = options
         self.batch_size = batch_size
-        self.wait = lambda: backend.wait(options.device)
-        self.same: dict[str, object] = {"batch_size": batch_size}  # columns that are the same in all rows
-        self._peak_memory_gb = lambda: peak_memory_gb(backend, options.device)
+        self.framework = framework
+        # The columns that all rows of this batch size share.
+        self.shared: dict[str, object] = {} if batch_size is None else {"batch_size": batch_size}
+        self.rate: float | None = None  # the compute limit, once it is measured
         self._send = send
+
+    def wait(self) -> None:
+        """Return once the device has done all that it was given."""
+        self.framework.wait(self.options.device)
 
     def say(self, text: str) -> None:
         """Print a line for the user, in the parent and so in order."""
         self._send("say", text)
 
-    def time_epochs(
-        self,
-        step: Callable,
-        batches: Callable[[], Iterable[Batch]],
-        samples: int,
-        rewind: Callable[[], None],
-        to_device: Callable[..., Batch] = lambda *batch: batch,
-    ) -> None:
+    def send_row(self, row: dict) -> None:
+        """Hand a row to the parent; return when it is safe."""
+        self._send("row", {**row, "peak_memory_gb": self.framework.peak_memory_gb(self.options.device)})
+
+    # ---- Epochs ----
+
+    def time_epochs(self, epochs: "Epochs") -> None:
         """Warm up, then time `--epochs` epochs.
 
-        `step(*batch)` trains on one batch and returns its mean loss, left on the device. `batches()` gives
-        the batches of one epoch over `samples` samples; where they do not lie on the device,
-        `to_device(*batch)` puts one there. `rewind()` undoes all training so far.
-
-        Raises ValueError where the data are less than one batch, FloatingPointError where the loss of an
-        epoch is not finite.
+        Raises ValueError if the data are less than one batch, FloatingPointError if the loss of an epoch is not
+        finite.
         """
-        self.same["compiled"] = False
-        self.get_ready(step, to_device(*next(iter(batches()))), samples, rewind)
+        self.shared["compiled"] = False
+        first = epochs.to_device(*next(iter(epochs.batches())))
+        self.get_ready(epochs.step, first, epochs.samples, epochs.rewind)
         for number in range(1, self.options.epochs + 1):
-            self.send_row(self.time_epoch(number, step, batches, samples, to_device))
+            self.send_row(self.time_epoch(number, epochs))
 
-    def get_ready(self, step: Callable, first: Batch, samples: int, rewind: Callable[[], None]) -> None:
-        """All that comes before the first epoch: warm up, measure the compute limit, rewind.
+    def get_ready(self, step: Callable[..., Any], first: "Batch", samples: int, rewind: Callable[[], None]) -> None:
+        """Everything that comes before the first epoch: warm up, measure the compute limit, rewind.
 
-        `first` is the first batch of an epoch over `samples` samples, on the device; the rest as for
-        `time_epochs`.
+        `first` is the first batch of an epoch over `samples` samples, on the device; the rest as in `Epochs`.
         """
-        if samples < self.batch_size:
+        if samples < (self.batch_size or 1):
             raise ValueError(f"the data have {samples:,} samples, fewer than a batch")
-        self.same["warmup_seconds"] = self.warm_up(step, self.shapes(first, samples))
-        self.same["compute_samples_per_second"] = self.compute_limit(step, first)
+        self.shared["warmup_seconds"] = self.warm_up(step, self.shapes(first, samples))
+        self.rate = self.compute_limit(step, first)
+        self.shared["compute_samples_per_second"] = self.rate
         rewind()
-        self._send("rate", self.same["compute_samples_per_second"])
+        self._send("rate", self.rate)
 
-    def shapes(self, first: Batch, samples: int) -> list[Batch]:
-        """A batch of every shape that the epoch will have: the full one, and the last, if that is smaller."""
+    def shapes(self, first: "Batch", samples: int) -> list["Batch"]:
+        """A batch of every shape that the epoch will have: the full one, and the last one if that is smaller."""
         size = len(first[0])
         rest = samples % size
         full_steps = samples // size
         reaches_last = self.options.max_steps is None or self.options.max_steps > full_steps
         return [first, tuple(part[:rest] for part in first)] if rest and reaches_last else [first]
 
-    def warm_up(self, step: Callable, batches: list[Batch]) -> float:
+    def warm_up(self, step: Callable[..., Any], batches: list["Batch"]) -> float:
         """Train a few steps on each of `batches`; return how many seconds that took."""
         with working(f"batch size {self.batch_size}, warming up"):
             start = time.perf_counter()
@@ -111,10 +115,11 @@ class Clock:
                         break
             return time.perf_counter() - start
 
-    def compute_limit(self, step: Callable, batch: Batch) -> float:
-        """Samples per second of `step` on one batch that stays where it is: what loading can only take from."""
+    def compute_limit(self, step: Callable[..., Any], batch: "Batch") -> float:
+        """Samples per second of `step` on one batch that stays on the device: no epoch can be faster."""
         with working(f"batch size {self.batch_size}, measuring the compute limit"):
-            steps, rates = 1, []
+            steps = 1
+            rates: list[float] = []
             self.wait()
             begin = time.perf_counter()
             while not rates or time.perf_counter() - begin < COMPUTE_SECONDS:
@@ -130,36 +135,96 @@ class Clock:
                     rates.append(steps * len(batch[0]) / seconds)
             return statistics.median(rates)
 
-    def time_epoch(
-        self,
-        number: int,
-        step: Callable,
-        batches: Callable[[], Iterable[Batch]],
-        samples: int,
-        to_device: Callable[..., Batch] = lambda *batch: batch,
-    ) -> dict:
+    def time_epoch(self, number: int, epochs: "Epochs") -> dict:
         """Train one epoch, or as much of it as --max_steps and --time_limit allow; return its columns."""
-        loss_sum = None
-        with Epoch(self, number, samples) as epoch:
-            epoch_batches = iter(batches())
-            while not epoch.at_limit and (batch := epoch.next_batch(epoch_batches)):
-                loss = step(*to_device(*batch))
+        loss_sum: Any = None
+        with self.epoch(number, epochs.samples) as epoch:
+            batches = iter(epochs.batches())
+            while not epoch.at_limit and (batch := epoch.next_batch(batches)):
+                loss = epochs.step(*epochs.to_device(*batch))
                 size = len(batch[0])
-                # Summed where it lies: reading it here would make the device wait in every step.
+                # Added up on the device: reading the loss here would make the device wait in every step.
                 loss_sum = loss * size if loss_sum is None else loss_sum + loss * size
                 epoch.count(size)
         return epoch.row(float(loss_sum) / epoch.samples)
 
-    def send_row(self, row: dict) -> None:
-        """Hand a row to the parent; return when it is safe."""
-        self._send("row", {**row, "peak_memory_gb": self._peak_memory_gb()})
+    def epoch(self, number: int, samples: int) -> "Epoch":
+        """Epoch `number` (from 1) over `samples` samples, not started yet."""
+        return Epoch(self, number, samples)
+
+    # ---- Repeats ----
+
+    def time_repeats(self, repeats: "Repeats") -> None:
+        """Warm up on the first item, then do and time the work of each."""
+        warmup_seconds = self._warm_up_repeats(repeats)
+        total = len(repeats.items) * repeats.yields
+        with progress_bar(self.experiment.model, total, repeats.unit, repeats.quiet) as bar:
+            for number, item in enumerate(repeats.items, start=1):
+                if repeats.rewind:
+                    repeats.rewind()
+                started_at = _now()
+                yielded: list[Any] = []
+                seconds: list[float] = []
+                self.wait()
+                start = time.perf_counter()
+                for thing in _things(repeats.work, item):
+                    seconds.append(time.perf_counter() - start)
+                    yielded.append(thing)
+                    bar.update()
+                self.wait()
+                seconds.append(time.perf_counter() - start)
+                if repeats.row:
+                    row = repeats.row(item, yielded, seconds)
+                else:
+                    row = self._row_of_a_piece(number, seconds[-1]) | {"warmup_seconds": warmup_seconds}
+                row = {**self.shared, "status": "ok", "started_at": started_at, **row}
+                self.send_row(row)
+                self.say(repeats.line(row) if repeats.line else self._line(row, number, len(repeats.items)))
+
+    def _warm_up_repeats(self, repeats: "Repeats") -> float:
+        with working("Warming up"):
+            start = time.perf_counter()
+            if repeats.rewind:
+                repeats.rewind()
+            for _ in itertools.islice(_things(repeats.work, repeats.items[0]), repeats.warm_up_yields):
+                pass
+            self.wait()
+            return time.perf_counter() - start
+
+    def _line(self, row: dict, number: int, pieces: int) -> str:
+        figure = screen.number(row[self.experiment.figure])
+        return f"{self.experiment.row_is} {number} of {pieces}: {figure} {self.experiment.unit}"
+
+    def _row_of_a_piece(self, number: int, seconds: float) -> dict:
+        samples = self.experiment.samples
+        return {
+            "epoch": number,
+            "epoch_seconds": seconds,
+            "samples_per_second": samples / seconds if samples else None,
+            "estimated": False,
+            "measured_seconds": seconds,
+            "measured_samples": samples or None,
+        }
+
+
+def _things(work: Callable[[Any], Any], item: Any) -> Iterator[Any]:
+    """What the work yields; of work that is no generator, its result."""
+    result = work(item)
+    if isinstance(result, Iterator):
+        yield from result
+    else:
+        yield result
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Epoch:
-    """One epoch on the clock, which runs from `start` to `stop` or inside of `with`; the device has nothing
-    left to do at either end.
+    """One epoch on the clock, which runs from `start` to `stop`, or inside a `with`. The device has nothing left to
+    do at either end.
 
-    `samples` are those trained so far; `at_limit` says that --max_steps or --time_limit is reached.
+    `samples` are those trained so far; `at_limit` is True once --max_steps or --time_limit is reached.
     """
 
     def __init__(self, clock: Clock, number: int, samples: int) -> None:
@@ -178,7 +243,8 @@ class Epoch:
         self.close() if failure else self.stop()
 
     def start(self) -> "Epoch":
-        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        """Show the progress bar, wait for the device and start the clock."""
+        self._started_at = _now()
         self._bar = self._progress_bar()
         self._clock.wait()
         self._start = time.perf_counter()
@@ -186,15 +252,16 @@ class Epoch:
         return self
 
     def stop(self) -> None:
+        """Wait for the device and stop the clock."""
         self._clock.wait()
         self._seconds = time.perf_counter() - self._start
         self._bar.close()
 
     def close(self) -> None:
-        """Clear the screen of an epoch that came to a bad end."""
+        """Remove the progress bar of an epoch that failed."""
         self._bar.close()
 
-    def next_batch(self, batches: Iterator[Batch]) -> Batch | None:
+    def next_batch(self, batches: Iterator["Batch"]) -> "Batch | None":
         """The next batch, None after the last; the time this takes is time spent waiting for data."""
         asked = time.perf_counter()
         batch = next(batches, None)
@@ -209,12 +276,12 @@ class Epoch:
         self.at_limit = self._steps == self._clock.options.max_steps or time.perf_counter() >= self._stop_at
 
     def row(self, train_loss: float) -> dict:
-        """The columns of this epoch, once it is over. Raises FloatingPointError where its loss is not finite."""
+        """The columns of this epoch, once it is over. Raises FloatingPointError if its loss is not finite."""
         if not math.isfinite(train_loss):
             raise FloatingPointError(f"the loss of epoch {self.number} is {train_loss}, so this was no training")
         whole = self._clock.experiment.samples
         return {
-            **self._clock.same,
+            **self._clock.shared,
             "epoch": self.number,
             "epoch_seconds": self._seconds * whole / self.samples,
             "samples_per_second": self.samples / self._seconds,
@@ -228,39 +295,11 @@ class Epoch:
         }
 
     def _progress_bar(self):
-        """A bar on the terminal (none where there is no terminal), as long as what will be measured."""
-        from tqdm import tqdm
-
-        options = self._clock.options
-        total = self._of
-        if options.max_steps:
-            total = min(total, options.max_steps * self._clock.batch_size)
-        if options.time_limit:
-            total = min(total, math.ceil(options.time_limit * self._clock.same["compute_samples_per_second"]))
-        return tqdm(
-            desc=f"batch size {self._clock.batch_size}, epoch {self.number} of {options.epochs}",
-            total=total,
-            unit=" samples",
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left",
-            mininterval=0.5,
-            dynamic_ncols=True,
-            leave=False,
-            disable=None,
-        )
-
-
-def peak_memory_gb(backend, device: str) -> float | None:
-    """The most memory used so far, in GB of 2^30 bytes: the GPU's as the framework counts it, or on a CPU
-    the most that this process ever had in memory, data and framework included."""
-    if device != "cpu":
-        return backend.peak_memory_gb(device)
-    if sys.platform == "linux":  # where getrusage() counts what the parent had in memory when it started us
-        peak = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), flags=re.MULTILINE)
-        return int(peak[1]) * 1024 / GIB if peak else None
-    if sys.platform == "win32":
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset / GIB
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / GIB  # macOS counts bytes
+        """As long as what will be measured."""
+        clock, total = self._clock, self._of
+        if clock.options.max_steps:
+            total = min(total, clock.options.max_steps * (clock.batch_size or 1))
+        if clock.options.time_limit and clock.rate:
+            total = min(total, math.ceil(clock.options.time_limit * clock.rate))
+        name = f"batch size {clock.batch_size}, epoch {self.number} of {clock.options.epochs}"
+        return progress_bar(name, total, "samples")

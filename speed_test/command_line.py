@@ -1,4 +1,4 @@
-"""The command line that all training scripts share. Standard library only: `--help` must be instant."""
+"""The command line that all speed tests share. Standard library only: `--help` must be instant."""
 
 import argparse
 import contextlib
@@ -8,8 +8,11 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 from speed_test.experiment import Experiment
+
+Value = TypeVar("Value")
 
 
 class BadInput(Exception):
@@ -17,9 +20,9 @@ class BadInput(Exception):
 
 
 class Options(argparse.Namespace):
-    """The command line, parsed, with what a script has added of its own.
+    """The parsed command line, with the options that a script has added.
 
-    For a child process `data` and `device` are settled: never "auto".
+    In a child process `data` and `device` are never "auto".
     """
 
     epochs: int
@@ -31,8 +34,8 @@ class Options(argparse.Namespace):
     results_dir: Path
     device: str
 
-    def but(self, **changes: object) -> "Options":
-        """The same options, some of them changed."""
+    def changed(self, **changes: object) -> "Options":
+        """A copy with some options changed."""
         return Options(**{**vars(self), **changes})
 
 
@@ -44,10 +47,10 @@ class Parser(argparse.ArgumentParser):
         """A parser whose --help is headed by `description`, as it is written."""
         return cls(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
-    def parse_args(self, args: list[str] | None = None, namespace: Options | None = None) -> Options:
+    def parse_args(self, args=None, namespace=None) -> Options:  # type: ignore[override]
         parsed, unknown = self.parse_known_args(args, namespace or Options())
         if unknown:
             self.error(self._unknown(unknown[0]))
@@ -63,15 +66,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def _quoted(text: object) -> str:
-    """`text` between quotes, and cut where it would fill the screen."""
+    """`text` in quotes, cut if it would fill the screen."""
     text = str(text)
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
-def argument(convert: Callable[[str], object], right: str) -> Callable[[str], object]:
+def argument(convert: Callable[[str], Value], right: str) -> Callable[[str], Value]:
     """Turn `convert` into an argparse type whose error names the value and says what is `right`."""
 
-    def parse(text: str) -> object:
+    def parse(text: str) -> Value:
         try:
             return convert(text)
         except ValueError:
@@ -80,7 +83,7 @@ def argument(convert: Callable[[str], object], right: str) -> Callable[[str], ob
     return parse
 
 
-def whole_number(lowest: int) -> Callable[[str], object]:
+def whole_number(lowest: int) -> Callable[[str], int]:
     """An argparse type: a whole number from `lowest` up."""
 
     def convert(text: str) -> int:
@@ -99,7 +102,7 @@ def _seconds(text: str) -> float:
     return number
 
 
-def one_of(*words: str) -> Callable[[str], object]:
+def one_of(*words: str) -> Callable[[str], str]:
     """An argparse type: one of `words`."""
 
     def convert(text: str) -> str:
@@ -108,6 +111,16 @@ def one_of(*words: str) -> Callable[[str], object]:
         return text
 
     return argument(convert, "one of " + ", ".join(words))
+
+
+def existing_file(text: str) -> Path:
+    """An argparse type: a file that is there."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file in it")
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text} is not there; name a file, or leave the option out")
+    return path
 
 
 def _batch_sizes(samples: int, smallest: int) -> Callable[[str], tuple[int, ...]]:
@@ -137,10 +150,26 @@ def _batch_sizes(samples: int, smallest: int) -> Callable[[str], tuple[int, ...]
 
 
 def make_parser(experiment: Experiment, description: str) -> Parser:
-    """The parser of a training script; `description` heads its --help."""
+    """The parser of a speed test; `description` heads its --help."""
+    parser = Parser.of(description)
+    if experiment.batch_sizes:
+        _add_training_options(parser, experiment)
+    else:
+        parser.set_defaults(epochs=1, batch_sizes=(), max_steps=None, time_limit=None)
+    _add_data_options(parser, experiment.real_data)
+    parser.add_argument(
+        "--device",
+        type=one_of("auto", "mps", "cuda", "cpu"),
+        default="auto",
+        metavar="NAME",
+        help="mps (Apple GPU), cuda (NVIDIA GPU), cpu, or auto: the first of these there is (default: %(default)s)",
+    )
+    return parser
+
+
+def _add_training_options(parser: Parser, experiment: Experiment) -> None:
     whole = whole_number(1)
     sizes = ", ".join(map(str, experiment.batch_sizes))
-    parser = Parser.of(description)
     parser.add_argument(
         "--epochs",
         type=whole,
@@ -155,7 +184,6 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         metavar='"A, B"',
         help=f'how many samples a training step takes; each size is timed on its own (default: "{sizes}")',
     )
-    data_options(parser, experiment.dataset)
     parser.add_argument(
         "--max_steps",
         type=whole,
@@ -168,18 +196,10 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         metavar="SECONDS",
         help="stop each epoch after so many seconds and estimate the rest: for slow machines",
     )
-    parser.add_argument(
-        "--device",
-        type=one_of("auto", "mps", "cuda", "cpu"),
-        default="auto",
-        metavar="NAME",
-        help="mps (Apple GPU), cuda (NVIDIA GPU), cpu, or auto: the first of these there is (default: %(default)s)",
-    )
-    return parser
 
 
-def data_options(parser: Parser, dataset: str) -> None:
-    """Add the options that say where data come from and where results go; `dataset` is the real data's name."""
+def _add_data_options(parser: Parser, dataset: str) -> None:
+    """Add the options that say where data come from and where results go; `dataset` is the name of the real data."""
     parser.add_argument(
         "--data",
         type=one_of("auto", "real", "synthetic"),
@@ -212,19 +232,19 @@ def parse(
 ) -> Options:
     """Read the command line (`arguments`, default sys.argv) and check the folders it names.
 
-    `add_options(parser)` adds those that only one script has. Prints one sentence to standard error and
-    exits with status 2 where something cannot be used.
+    `add_options(parser)` adds options that only one script has. If something cannot be used, prints one sentence to
+    standard error and exits with status 2.
     """
     parser = make_parser(experiment, description)
     if add_options:
         add_options(parser)
     options = parser.parse_args(arguments)
-    check_folders(parser, options, experiment.results)
+    _check_folders(parser, options, experiment.results)
     return options
 
 
-def check_folders(parser: Parser, options: Options, results: str) -> None:
-    """Exit with status 2 where --data_dir is no folder, or `results` in --results_dir cannot be written."""
+def _check_folders(parser: Parser, options: Options, results: str) -> None:
+    """Exit with status 2 if --data_dir is no folder, or `results` in --results_dir cannot be written."""
     try:
         _check_folder(options.data_dir)
     except OSError as error:
@@ -246,7 +266,7 @@ def _check_folder(folder: Path) -> None:
 def check_writable(folder: Path) -> None:
     """Raise the OSError that writing a file into `folder` would raise; leave no trace of having tried.
 
-    Trying is the only sure way: access bits say nothing about read-only file systems, nor to root.
+    Trying is the only sure way: access bits say nothing about read-only file systems, and root ignores them.
     """
     missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:

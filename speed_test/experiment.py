@@ -1,30 +1,125 @@
-"""What a speed test is: the facts that its command line, its rows and its file name are made of."""
+"""What a speed test is, and the three kinds of work that a script hands back to be timed."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Batch = tuple[Any, ...]  # arrays or tensors, all with the samples of the batch along their first axis
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One speed test.
+    """One speed test: what its command line, its rows and its file name are made of.
 
-    `samples` is what a whole epoch has; `samples_are` completes "50,000 ..." for a reader.
-    `results` is the folder below --results_dir; `epochs` and `batch_sizes` are the defaults.
-    `smallest_batch` is the number of samples that a training step needs.
+    `framework` names a module in speed_test/frameworks/. `samples` is how many an epoch has, and `samples_are`
+    completes "50,000 ..." for a reader. `results` is the folder below --results_dir. `epochs` and `batch_sizes` are
+    the defaults; a test without batch sizes hands back `Repeats`. `smallest_batch` is how many samples a training
+    step needs. `real_data` is what readers call the real data (by default the data set's name), and `row_is` what a
+    row measures.
+
+    `figure` is the column that machines are compared by, `unit` says what it counts, and `better` is "lower" or
+    "higher". `columns` are those of the CSV (None: the ones of a training test).
+
+    `name` is the value of the column `experiment`; by default framework and data set, such as "pytorch_cifar100".
+    `facts` are columns of every row, and `header` the lines at the start of a run, where only the run knows them.
+
+    Raises ValueError if `results` is missing, or `better` is another word.
     """
 
     framework: str
     model: str
-    dataset: str
-    input_size: int
-    samples: int
-    samples_are: str
-    results: str
-    epochs: int
-    batch_sizes: tuple[int, ...]
+    dataset: str = ""
+    input_size: int | None = None
+    samples: int = 0
+    samples_are: str = "samples"
+    results: str = ""
+    epochs: int = 1
+    batch_sizes: tuple[int, ...] = ()
     smallest_batch: int = 1
     precision: str = "float32"
+    real_data: str = ""
+    row_is: str = "epoch"
+    figure: str = "epoch_seconds"
+    unit: str = "seconds per epoch"
+    better: str = "lower"
+    columns: tuple[str, ...] | None = None
+    name: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
+    header: str = ""
 
-    @property
-    def name(self) -> str:
-        """The value of the CSV's `experiment` column, such as `pytorch_cifar100`."""
-        return f"{self.framework}_{self.dataset}".lower()
+    def __post_init__(self) -> None:
+        if not self.results:
+            raise ValueError("an Experiment needs `results`, the folder that its CSV goes to")
+        if self.better not in ("lower", "higher"):
+            raise ValueError(f'`better` is "lower" or "higher", not {self.better!r}')
+        defaults = {
+            "name": f"{self.framework}_{self.dataset or self.model}".lower(),
+            "real_data": self.dataset or self.model,
+        }
+        for name, value in defaults.items():
+            object.__setattr__(self, name, getattr(self, name) or value)
+
+
+def _unchanged(*batch: Any) -> Batch:
+    return batch
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Training by a step of the script's own: one row for each epoch.
+
+    `step(*batch)` trains on one batch and returns its mean loss, left on the device. `batches()` gives the batches
+    of one epoch over `samples` samples; if they do not lie on the device, `to_device(*batch)` copies one there.
+    `rewind()` undoes all training so far. `after()`, if given, runs when the last epoch has been timed, and returns
+    a line to print.
+    """
+
+    step: Callable[..., Any]
+    batches: Callable[[], Iterable[Batch]]
+    samples: int
+    rewind: Callable[[], None]
+    to_device: Callable[..., Batch] = _unchanged
+    after: Callable[[], str] | None = None
+
+
+@dataclass(frozen=True)
+class KerasFit:
+    """Training by Keras' own `model.fit`: one row for each epoch.
+
+    `model` is compiled, and `batches` is a tf.data.Dataset with the batches of one epoch over `samples` samples.
+    `after()`, if given, runs when the last epoch has been timed, and returns a line to print.
+    """
+
+    model: Any
+    batches: Any
+    samples: int
+    after: Callable[[], str] | None = None
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Pieces of work of any kind: one row for each of `items`.
+
+    `work(item)` does one piece, and `rewind()`, if given, prepares the next one outside the clock. If the work is a
+    generator, the clock notes when each thing that it yields has come: a token, or the end of a phase.
+    `row(item, yielded, seconds)` turns that into columns: `yielded` has those things, and `seconds` how long after
+    the start each of them came and, last, the end. Without `row` each piece is an epoch over the experiment's samples.
+
+    The first item is worked on once before the clock starts, but only until `warm_up_yields` things have come.
+    A progress bar counts `yields` things for each item, called `unit`; it is not shown if `quiet`. `line(row)`, if
+    given, is what to print for a row. `after()`, if given, runs at the end, and returns a line to print.
+    """
+
+    work: Callable[[Any], Any]
+    items: Sequence[Any]
+    row: Callable[[Any, list[Any], list[float]], dict[str, object]] | None = None
+    rewind: Callable[[], None] | None = None
+    yields: int = 1
+    unit: str = "items"
+    warm_up_yields: int = 16
+    quiet: bool = False
+    line: Callable[[dict[str, object]], str] | None = None
+    after: Callable[[], str] | None = None
+
+
+Timed = Epochs | KerasFit | Repeats

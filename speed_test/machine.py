@@ -1,7 +1,7 @@
-"""What machine this is, in words that tell it from every other: for the rows, the file name and the screen.
+"""Which machine this is: chip, cores and memory, for the rows, the file name and the screen.
 
-All of it is found out in the parent, without a framework, but for the GPU of an NVIDIA machine, which the
-framework knows best: its facts come in with the device's description.
+The parent finds all of it out without a framework, except for the GPU of an NVIDIA machine: the framework describes
+that one, in a `Device`.
 """
 
 import ctypes
@@ -12,8 +12,10 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from speed_test.results import file_safe
+if TYPE_CHECKING:
+    from speed_test.experiment import Experiment
 
 GIB = 2**30
 PROJECT = Path(__file__).resolve().parent.parent
@@ -23,10 +25,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 class Device:
     """What the training runs on, as the framework describes it: `type` is "mps", "cuda" or "cpu".
 
-    `framework` is its name as it is written, such as "PyTorch".
-    `name`, `gpu_cores` (NVIDIA: streaming multiprocessors) and `memory_bytes` are the GPU's own, and None
-    where the operating system knows them and the framework does not (Apple), or there is no GPU.
-    `needs` is what it takes to use a GPU where the framework finds none.
+    `framework` is its name as it is written, such as "PyTorch". `name`, `gpu_cores` (NVIDIA: streaming
+    multiprocessors) and `memory_bytes` are the GPU's own. They are None if there is no GPU, or if the framework does
+    not know them (Apple; the operating system does). `needs` says what to install if the framework finds no GPU.
     """
 
     type: str
@@ -41,7 +42,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine columns of a row. What is unknown is None."""
+    """The columns of a row that describe the machine. What is unknown is None."""
 
     machine: str
     chip: str | None
@@ -82,12 +83,32 @@ def describe(device: Device) -> Machine:
     )
 
 
-def as_sold(memory_bytes: int | None) -> int | None:
-    """The memory in GB (2^30 bytes) that the machine was sold with: 64 where Linux counts 62.7.
+def file_safe(text: str) -> str:
+    """`text` with letters, digits, '.', '_' and '-' only: "Foo (R) 3/4" becomes "Foo_3_4"."""
+    text = re.sub(r"\((R|TM|C)\)", " ", text, flags=re.IGNORECASE)
+    text = re.sub(r"[^A-Za-z0-9.-]+", "_", text)[:100]
+    return text.strip("._-") or "unknown"
 
-    Firmware, the kernel and a GPU's driver keep a few percent for themselves. How many differs from one
-    version to the next, but a machine must keep its name. Rounding up to an eighth of the power of two
-    below (32 to 64: steps of 4) hits the sizes that are built, 18, 24, 36, 48, 80 and 96 GB among them.
+
+def file_name(experiment: "Experiment", machine: str, data: str) -> str:
+    """`{machine}_{DATASET}_{model}_{input size}_{framework}[_synthetic]_results.csv`
+
+    A test without a data set has `{machine}_{model}[_synthetic]_results.csv`.
+    """
+    parts: list[object] = [file_safe(experiment.model)]
+    if experiment.dataset:
+        parts = [file_safe(experiment.dataset), *parts, experiment.input_size, experiment.framework]
+    if data == "synthetic":
+        parts.append("synthetic")
+    return "_".join(str(part) for part in (machine, *parts) if part is not None) + "_results.csv"
+
+
+def as_sold(memory_bytes: int | None) -> int | None:
+    """The memory in GB (2^30 bytes) that the machine was sold with: 64 if Linux counts 62.7.
+
+    Firmware, the kernel and a GPU's driver keep a few percent for themselves, and how many depends on their version.
+    But a machine has to keep its name. So the size is rounded up to a multiple of an eighth of the power of two below
+    it (from 32 to 64: of 4), which fits the sizes that are built, such as 18, 24, 36, 48, 80 and 96 GB.
     """
     if not memory_bytes:
         return None
@@ -97,7 +118,7 @@ def as_sold(memory_bytes: int | None) -> int | None:
 
 
 def _output(*command: str) -> str:
-    """What `command` prints, or "" where it is missing, fails or hangs."""
+    """What `command` prints, or "" if it is missing, fails or hangs."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
@@ -139,17 +160,17 @@ def _cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
         name = None
     if name:
         return " ".join(name[1].split())
-    try:  # the last resort, since it takes over a second: Windows, and Arm machines without a "model name"
+    try:  # last, since it takes over a second: on Windows, and on Arm machines without a "model name"
         from cpuinfo import get_cpu_info
 
         brand = get_cpu_info().get("brand_raw")
-    except Exception:  # it guesses in many ways, and each may fail in one of its own
+    except Exception:  # it tries many sources, and each may fail in its own way
         brand = None
     return brand or platform.processor() or platform.machine() or None
 
 
 def _control_group(file: str) -> str:
-    """A limit that a container sets, such as `cpu.max`: "" where there is none."""
+    """A limit that a container sets, such as `cpu.max`; "" if there is none."""
     try:
         return (Path("/sys/fs/cgroup") / file).read_text()
     except OSError:
@@ -170,15 +191,15 @@ def cpu_cores() -> int | None:
 
 
 def performance_cores() -> int | None:
-    """The cores that heavy work belongs on: of a Mac all but the efficiency cores, elsewhere all physical ones."""
+    """The cores for heavy work: on a Mac all but the efficiency cores, elsewhere all physical ones."""
     apple = _apple() if platform.system() == "Darwin" else {}
     return apple.get("performance_cores") or cpu_cores()
 
 
 def nvidia_gpu() -> tuple[str | None, int | None, int | None]:
-    """Name, multiprocessors and memory (bytes) of the first NVIDIA GPU, as CUDA's own library says.
+    """Name, multiprocessors and memory (bytes) of the first NVIDIA GPU, as CUDA's own library says; None if unknown.
 
-    For frameworks that do not tell: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
+    For frameworks that do not know them: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
     """
     multiprocessor_count = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
     try:
@@ -187,7 +208,7 @@ def nvidia_gpu() -> tuple[str | None, int | None, int | None]:
         return None, None, None
     gpu, cores, memory = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
     name = ctypes.create_string_buffer(100)
-    failed = (  # each call returns 0 where it went well
+    failed = (  # each call returns 0 if it succeeds
         cuda.cuInit(0)
         or cuda.cuDeviceGet(ctypes.byref(gpu), 0)
         or cuda.cuDeviceGetName(name, len(name), gpu)
@@ -198,7 +219,7 @@ def nvidia_gpu() -> tuple[str | None, int | None, int | None]:
 
 
 def names_of_this_machine() -> list[str]:
-    """What the `machine` of this machine's rows may be: of its GPU first, and last of its CPU."""
+    """What the column `machine` of this machine's rows may be: for its GPU first, and last for its CPU."""
     devices = []
     if platform.system() == "Darwin":
         devices.append(Device("mps", "", ""))
@@ -229,7 +250,7 @@ def _os_name() -> str:
 
 
 def idle_gpu(device: Device) -> str | None:
-    """One sentence about a GPU that is there while the CPU trains; None where all is as it should be."""
+    """One sentence about a GPU that is not used although there is one; None if that is not so."""
     if device.type != "cpu":
         return None
     installed = f"{device.framework} {device.framework_version}"
@@ -240,23 +261,10 @@ def idle_gpu(device: Device) -> str | None:
     return None
 
 
-def power_source() -> str | None:
-    """ "mains" or "battery", on which laptops run slower; None where there is no battery to ask."""
-    import psutil
-
-    try:
-        battery = psutil.sensors_battery()
-    except (AttributeError, OSError, RuntimeError):  # not on every system, and not on every new machine
-        return None
-    if battery is None or battery.power_plugged is None:
-        return None
-    return "mains" if battery.power_plugged else "battery"
-
-
 def code_version(project: Path = PROJECT) -> str:
-    """The commit of this checkout, with "-dirty" where a tracked file differs from it; "" outside of one.
+    """The commit of this checkout, with "-dirty" if a tracked file differs from it; "" outside a checkout.
 
-    Rows in results/ are no code: they change with every run, and dirty nothing.
+    Files in results/ do not count: they change with every run.
     """
     git = ("git", "-C", str(project))
     top = _output(*git, "rev-parse", "--show-toplevel").strip()

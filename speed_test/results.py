@@ -1,119 +1,116 @@
-"""The CSV: its columns, its name, and how a row gets into it whole, once, and for good."""
+"""The CSV: its columns, and how a row is appended to it.
+
+Appends each row atomically, exactly once, and flushes it to disk.
+"""
 
 import csv
 import errno
 import io
 import itertools
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
-from speed_test.experiment import Experiment
+# Goes up when figures stop being comparable with earlier ones; CHANGES.md says why. A reader never pools two versions,
+# and rows without this column are version 1.
+MEASUREMENT_VERSION = 1
 
-# The first 33 are fixed: other programs read them by name and place.
+_MACHINE_AND_RUN = {
+    "framework": "pytorch, tensorflow or llamacpp",
+    "framework_version": "its version",
+    "device": "mps (Apple GPU), cuda (NVIDIA GPU) or cpu",
+    "machine": "chip, memory and cores, as in the name of the file",
+    "chip": "the GPU's name on an NVIDIA machine, else the processor's",
+    "cpu_cores": "physical CPU cores that the process may use",
+    "gpu_cores": "GPU cores; on NVIDIA GPUs streaming multiprocessors",
+    "memory_gb": "memory of the machine, or of the GPU where it has its own, rounded up to the size it is sold with",
+    "os": "operating system",
+    "python_version": "version of Python",
+    "started_at": "when the epoch, or the answer, began (UTC, ISO 8601)",
+    "run_id": "the same in all rows of one run",
+    "code_version": "commit of this repository, with -dirty if a file was changed",
+    "error": "why it did not work, if it did not",
+}
+
+# What these columns say is fixed in every schema.
+_COMPARED = {
+    "measurement_version": "how it was measured: rows of two versions are never pooled (CHANGES.md)",
+    "figure": "the column that machines are compared by",
+    "unit": "what that column counts",
+    "better": "lower or higher: which of two figures is the better one",
+}
+
+# Of the training tests, one row for each epoch: column -> what it says. Other programs read the first 33 by name
+# and place.
 FIXED = 33
-COLUMNS = (
-    "batch_size",
-    "epoch",
-    "epoch_seconds",
-    "samples_per_second",
-    "status",
-    "data",
-    "estimated",
-    "measured_seconds",
-    "measured_samples",
-    "compute_samples_per_second",
-    "data_wait_seconds",
-    "warmup_seconds",
-    "peak_memory_gb",
-    "train_loss",
-    "experiment",
-    "framework",
-    "framework_version",
-    "model",
-    "dataset",
-    "input_size",
-    "precision",
-    "device",
-    "machine",
-    "chip",
-    "cpu_cores",
-    "gpu_cores",
-    "memory_gb",
-    "os",
-    "python_version",
-    "started_at",
-    "run_id",
-    "code_version",
-    "error",
-    "tf32",
-    "compiled",
-    "power",
-)
+TRAINING = {
+    "batch_size": "samples in a training step",
+    "epoch": "number of the epoch at this batch size, from 1",
+    "epoch_seconds": "seconds that the whole epoch took, or would have taken",
+    "samples_per_second": "samples trained per second, over measured_seconds",
+    "status": "ok, out_of_memory, failed, or skipped because a smaller batch size ran out of memory",
+    "data": "real or synthetic",
+    "estimated": "True if only a part of the epoch was measured",
+    "measured_seconds": "seconds that were really measured",
+    "measured_samples": "samples trained in that time",
+    "compute_samples_per_second": "compute limit: the same step on one batch that lies on the device already",
+    "data_wait_seconds": "the part of measured_seconds in which the training waited for its next batch",
+    "warmup_seconds": "seconds of warm-up before the first epoch",
+    "peak_memory_gb": "peak memory so far: of tensors on a GPU (empty: TensorFlow on a Mac), on a CPU of the process",
+    "train_loss": "mean loss over the samples of the epoch",
+    "experiment": "which speed test, such as pytorch_cifar100",
+    "framework": _MACHINE_AND_RUN["framework"],
+    "framework_version": _MACHINE_AND_RUN["framework_version"],
+    "model": "what was trained",
+    "dataset": "on which data set",
+    "input_size": "pixels along a side of an image, or tokens of a text",
+    "precision": "type of the numbers that the model computes with",
+    **{column: text for column, text in _MACHINE_AND_RUN.items() if not column.startswith("framework")},
+    "tf32": "True if the GPU has TensorFloat-32 and convolutions or matrix products may use it",
+    "compiled": "True if the training step was compiled as a whole (Keras does that, by XLA, on NVIDIA GPUs)",
+    "power": "mains or battery, on a machine with a battery",
+    **_COMPARED,
+}
+COLUMNS = tuple(TRAINING)
 
-# Of llama2_test.py, a row for each answer; the first 34 are fixed as well.
+# Of llama2_test.py, one row for each answer. The first 34 are fixed.
 FIXED_OF_GENERATION = 34
-GENERATION_COLUMNS = (
-    "question",
-    "question_iter",
-    "total_time",
-    "answer",
-    "answer_char_len",
-    "chars_per_second",
-    "answer_token_len",
-    "tokens_per_second",
-    "prompt_tokens",
-    "prompt_seconds",
-    "prompt_tokens_per_second",
-    "generation_seconds",
-    "generation_tokens_per_second",
-    "status",
-    "data",
-    "model",
-    "quantization",
-    "model_size_gb",
-    "threads",
-    "gpu_layers",
-    "framework",
-    "framework_version",
-    "device",
-    "machine",
-    "chip",
-    "cpu_cores",
-    "gpu_cores",
-    "memory_gb",
-    "os",
-    "python_version",
-    "started_at",
-    "run_id",
-    "code_version",
-    "error",
-    "time_to_first_token",
-    "engine_prompt_tokens_per_second",
-    "engine_generation_tokens_per_second",
-    "architecture",
-    "parameters",
-    "context",
-    "flash_attention",
-    "peak_memory_gb",
-    "power",
-)
-
-
-def file_safe(text: str) -> str:
-    """`text` with letters, digits, '.', '_' and '-' only: "Foo (R) 3/4" becomes "Foo_3_4"."""
-    text = re.sub(r"\((R|TM|C)\)", " ", text, flags=re.IGNORECASE)
-    text = re.sub(r"[^A-Za-z0-9.-]+", "_", text)[:100]
-    return text.strip("._-") or "unknown"
-
-
-def file_name(experiment: Experiment, machine: str, data: str) -> str:
-    """`{machine}_{DATASET}_{model}_{input size}_{framework}[_synthetic]_results.csv`"""
-    parts = [machine, experiment.dataset, experiment.model, experiment.input_size, experiment.framework]
-    if data == "synthetic":
-        parts.append("synthetic")
-    return "_".join(map(str, parts)) + "_results.csv"
+GENERATION = {
+    "question": "what was asked",
+    "question_iter": "for which time, from 1",
+    "total_time": "seconds from the prompt to the last token",
+    "answer": "the text",
+    "answer_char_len": "characters of the text",
+    "chars_per_second": "those by total_time",
+    "answer_token_len": "tokens of the answer",
+    "tokens_per_second": "those by total_time: what a person gets who waits for the answer",
+    "prompt_tokens": "tokens of the prompt, chat template included",
+    "prompt_seconds": "seconds to read the prompt",
+    "prompt_tokens_per_second": "tokens of the prompt read per second",
+    "generation_seconds": "seconds from the first token, which comes with the prompt, to the last",
+    "generation_tokens_per_second": "tokens written per second in that time",
+    "status": "ok, out_of_memory or failed",
+    "data": "real, or synthetic for random weights",
+    "model": "name of the model's file, without the type of its weights",
+    "quantization": "type of the weights, as llama.cpp names it",
+    "model_size_gb": "size of the weights",
+    "threads": "CPU threads",
+    "gpu_layers": "layers that ran on the GPU, the output counted as one",
+    **_MACHINE_AND_RUN,
+    "time_to_first_token": "seconds from the prompt to the first token",
+    "engine_prompt_tokens_per_second": "the rate of the prompt as llama.cpp counts it itself",
+    "engine_generation_tokens_per_second": "the same of generation: without Python and without choosing the token",
+    "architecture": "the model's family, as its file says",
+    "parameters": "number of weights",
+    "context": "tokens of context",
+    "flash_attention": "enabled or disabled: what llama.cpp decided itself",
+    "peak_memory_gb": "peak memory of the process; empty on a GPU",
+    "power": TRAINING["power"],
+    "experiment": "which speed test: llama2",
+    **_COMPARED,
+}
+GENERATION_COLUMNS = tuple(GENERATION)
 
 
 def _line(cells: Iterable) -> bytes:
@@ -123,12 +120,12 @@ def _line(cells: Iterable) -> bytes:
 
 
 class Results:
-    """Appends rows to one CSV; what the disk refuses is kept, and tried again with the next row.
+    """Appends rows to one CSV. A row that the disk refuses is kept, and tried again with the next one.
 
-    Where `path` holds other columns already, the rows go beside it, to `..._2.csv` and so on, and
-    `left_alone` names the file that was in the way.
+    If `path` already holds other columns, the rows go to a file beside it, `..._2.csv` and so on, and `left_alone`
+    names the file that was left as it is.
 
-    Raises OSError where a file of that name is there and cannot be read or written.
+    Raises OSError if a file of that name exists and cannot be read or written.
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...] = COLUMNS) -> None:
@@ -152,7 +149,7 @@ class Results:
     def append(self, row: dict) -> None:
         """Add a row (column -> value; what is missing or None stays empty, a float has 6 decimals).
 
-        Raises OSError where the file cannot be written; the row then waits in `unwritten`.
+        Raises OSError if the file cannot be written; the row then waits in `unwritten`.
         """
         unknown = row.keys() - set(self.columns)
         if unknown:
@@ -162,9 +159,9 @@ class Results:
         self.flush()
 
     def flush(self, patience: float = 3) -> None:
-        """Write what waits, all of it or nothing, and wait until it is on the disk.
+        """Write all waiting rows or none of them, and return when they are on the disk.
 
-        Raises OSError where that cannot be done, or another program keeps the file locked for `patience` seconds.
+        Raises OSError if that cannot be done, or if another program keeps the file locked for `patience` seconds.
         """
         if not self._pending:
             return
@@ -172,7 +169,7 @@ class Results:
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # One unbuffered write under the lock, so that nobody ever sees or leaves half a row.
+            # One unbuffered write under the lock: nobody ever sees half a row.
             with portalocker.Lock(self.path, "a+b", timeout=patience, check_interval=0.01, buffering=0) as file:
                 self._write(file)
         except portalocker.exceptions.BaseLockException as error:
@@ -180,14 +177,14 @@ class Results:
         self.written += len(self._pending)
         self._pending.clear()
 
-    def _write(self, file: io.FileIO) -> None:
+    def _write(self, file: IO[bytes]) -> None:
         size = file.seek(0, os.SEEK_END)
         text = b"".join(self._pending)
         if size == 0:
             text = _line(self.columns) + text
         else:
             file.seek(size - 1)
-            if file.read(1) != b"\n":  # a row that a power cut tore: it must not swallow this one
+            if file.read(1) != b"\n":  # a power cut has torn the last row: keep it apart from this one
                 text = b"\n" + text
         try:
             if file.write(text) != len(text):

@@ -1,7 +1,7 @@
 """llama2_test.py with a synthetic model of one layer, 300 MB; environment variables make something go wrong.
 
 CRASH=SIGNAL ends the process like a crash inside llama.cpp after two answers; FREE=BYTES is what the disk has left;
-FILE_LIMIT=BYTES is how large a file may grow, as on a disk that is full before it was expected.
+FILE_LIMIT=BYTES is how large a file may grow, as on a disk that fills up while it is written.
 """
 
 import itertools
@@ -11,21 +11,24 @@ import signal
 import types
 
 import llama2_test
+from speed_test import main
+from speed_test.data import llama_weights
+from speed_test.frameworks.llamacpp import Model
 
-llama2_test.LAYERS = 1
+llama_weights.LAYERS = 1
 
 if "CRASH" in os.environ:
-    calls, real_answer = itertools.count(), llama2_test.answer
+    calls, real_read = itertools.count(), Model.read
 
-    def answer(*arguments, **options):
+    def read(model, tokens):
         if next(calls) == 3:  # the first is the warm-up
             os.kill(os.getpid(), signal.Signals[os.environ["CRASH"]])
-        return real_answer(*arguments, **options)
+        return real_read(model, tokens)
 
-    llama2_test.answer = answer
+    Model.read = read
 
 if "FREE" in os.environ:
-    llama2_test.shutil = types.SimpleNamespace(
+    llama_weights.shutil = types.SimpleNamespace(
         disk_usage=lambda path: shutil._ntuple_diskusage(2**40, 2**40, int(os.environ["FREE"]))
     )
 
@@ -35,4 +38,5 @@ if "FILE_LIMIT" in os.environ:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["FILE_LIMIT"]),) * 2)
 
 if __name__ == "__main__":
-    llama2_test.main()
+    script = llama2_test
+    main(script.EXPERIMENT, script.load_data, script.generation, script.add_options, script.describe)

@@ -37,4 +37,4 @@ def come_to_a_bad_end(batch_size):
 clock.Epoch.count = count_until_the_end
 
 if __name__ == "__main__":
-    main(script.EXPERIMENT, script.load_data, script.train)
+    main(script.EXPERIMENT, script.load_data, script.training)

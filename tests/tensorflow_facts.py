@@ -6,9 +6,9 @@ import importlib
 import json
 from pathlib import Path
 
-from speed_test import clock
-from speed_test import tensorflow as backend
+from speed_test import KerasFit, clock
 from speed_test.command_line import parse
+from speed_test.frameworks import tensorflow as backend
 
 SCRIPTS = ("tensorflow_test_computer_vision_cifar100", "tensorflow_test_computer_vision_food101", "tensorflow_test_nlp")
 BATCH_SIZE, SAMPLES = 7, 50  # the last batch has one sample
@@ -31,37 +31,21 @@ def numbered(script):
     return numpy.stack([numpy.full(shape, number, dtype=kind) for number in numbers]), numbers
 
 
-class Stop(Exception):
-    pass
-
-
 def facts(name):
     """Parameters of the model, and the samples of two epochs of its pipeline as (number in it, label) by batch."""
     script = importlib.import_module(name)
     script.load_data = lambda options: numbered(script)
-    found = {}
-    options = parse(script.EXPERIMENT, "", ["--epochs=2"]).but(device="cpu")
-
-    def fit(model, batches, **arguments):
-        unit = 5 if "food101" in name else 1
-        found["parameters"] = model.count_params()
-        found["epochs"] = [
-            [
-                [(round(float(numpy.mean(sample)) / unit), int(label)) for sample, label in zip(*batch, strict=True)]
-                for batch in batches.as_numpy_iterator()
-            ]
-            for _ in range(arguments["epochs"])
+    options = parse(script.EXPERIMENT, "", ["--epochs=2"]).changed(device="cpu")
+    fit = script.training(BATCH_SIZE, options)
+    unit = 5 if "food101" in name else 1
+    epochs = [
+        [
+            [(round(float(numpy.mean(sample)) / unit), int(label)) for sample, label in zip(*batch, strict=True)]
+            for batch in fit.batches.as_numpy_iterator()
         ]
-        raise Stop
-
-    keras.Model.fit, before = fit, keras.Model.fit
-    try:
-        script.train(BATCH_SIZE, options, clock.Clock(script.EXPERIMENT, options, BATCH_SIZE, backend, print))
-    except Stop:
-        pass
-    finally:
-        keras.Model.fit = before
-    return found
+        for _ in range(options.epochs)
+    ]
+    return {"parameters": fit.model.count_params(), "samples": fit.samples, "epochs": epochs}
 
 
 def timed_epochs():
@@ -89,7 +73,7 @@ def timed_epochs():
     numbers = numpy.arange(SAMPLES, dtype=numpy.float32)[:, None]
     batches = tf.data.Dataset.from_tensor_slices((numbers, numpy.zeros(SAMPLES, int))).batch(BATCH_SIZE)
     experiment = importlib.import_module(SCRIPTS[0]).EXPERIMENT
-    options = parse(experiment, "", ["--epochs=3", "--batch_sizes=7"]).but(device="cpu")
+    options = parse(experiment, "", ["--epochs=3", "--batch_sizes=7"]).changed(device="cpu")
     at_start = []
 
     def send(kind, content):
@@ -100,7 +84,8 @@ def timed_epochs():
         log.append(("seen", sorted(seen.elements())))
         seen.clear()
 
-    watch = backend.timed(clock.Clock(experiment, options, BATCH_SIZE, backend, send), batches, SAMPLES)
+    fit = KerasFit(model, batches, SAMPLES)
+    watch = backend.callback(clock.Clock(experiment, options, BATCH_SIZE, backend, send), fit)
     model.fit(batches, epochs=3, shuffle=False, verbose=0, callbacks=[watch])
     return {
         "log": log,

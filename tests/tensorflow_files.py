@@ -38,6 +38,6 @@ if "SCRIPT" in os.environ:
     script = importlib.import_module(os.environ["SCRIPT"])  # in the children, too
     script_load_data, script.load_data = script.load_data, load_data
     if __name__ == "__main__":
-        main(script.EXPERIMENT, load_data, script.train)
+        main(script.EXPERIMENT, load_data, script.training)
 elif __name__ == "__main__":
     make_food101(sys.argv[1])

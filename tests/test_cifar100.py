@@ -13,9 +13,12 @@ import pytest
 
 import pytorch_test_computer_vision_cifar100 as script
 from speed_test.command_line import parse
-from speed_test.data import DataUnavailable, require_network
+from speed_test.data import cifar100
+from speed_test.data.sources import DataUnavailable, require_network
 from speed_test.results import COLUMNS
 from tests.conftest import CIFAR100, rows, run, the_csv
+
+pytestmark = pytest.mark.frameworks
 
 SHORT = ("--epochs=1", "--batch_sizes=32", "--max_steps=2")
 
@@ -47,7 +50,7 @@ def pack(data_dir, keep=False):
 
 
 def real(folder):
-    return parse(script.EXPERIMENT, "", []).but(data="real", data_dir=folder)
+    return parse(script.EXPERIMENT, "", []).changed(data="real", data_dir=folder)
 
 
 def test_the_stand_in_offline_twice(tmp_path):
@@ -126,7 +129,7 @@ def test_two_runs_unpack_one_archive(tmp_path, monkeypatch):
         return extract(*arguments)
 
     monkeypatch.setattr(utils, "extract_archive", meanwhile)
-    script.fetch_cifar100(tmp_path)
+    cifar100.fetch_cifar100(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cifar-100-python", "cifar-100-python.tar.gz"]
 
 
@@ -186,7 +189,7 @@ def test_a_broken_folder_is_one_sentence(tmp_path, spoil):
 
 
 def test_the_stand_in_is_as_large_as_the_real_one():
-    images, labels = script.load_data(parse(script.EXPERIMENT, "", []).but(data="synthetic"))
+    images, labels = script.load_data(parse(script.EXPERIMENT, "", []).changed(data="synthetic"))
     assert (tuple(images.shape), str(images.dtype)) == ((50_000, 3, 32, 32), "torch.uint8")
     assert (len(labels), int(labels.min()), int(labels.max())) == (50_000, 0, 99)
 

@@ -6,9 +6,10 @@ import time
 import pytest
 
 import pytorch_test_computer_vision_cifar100 as script
-from speed_test import Experiment, clock, pytorch
+from speed_test import Epochs, Experiment, Repeats, clock
 from speed_test.clock import Clock
 from speed_test.command_line import parse
+from speed_test.frameworks import pytorch
 from tests.conftest import run
 
 EXPERIMENT = Experiment("pytorch", "tiny", "NOISE", 4, 50, "vectors", "results_tiny", 1, (8,))
@@ -61,7 +62,7 @@ class Trainer:
         options = parse(EXPERIMENT, "", [*arguments, f"--batch_sizes={self.batch_size}", "--device=cpu"])
         sent = []
         watch = Clock(EXPERIMENT, options, self.batch_size, self, lambda kind, content: sent.append((kind, content)))
-        watch.time_epochs(self.step, self.batches, self.samples, self.rewind)
+        watch.time_epochs(Epochs(self.step, self.batches, self.samples, self.rewind))
         return sent, self.log[self.log.index(("rewind", None)) + 1 :]
 
 
@@ -138,14 +139,15 @@ def test_peak_memory_counts_this_process(tmp_path):
     """In a process of its own: the peak of this one may lie anywhere."""
     program = tmp_path / "peak.py"
     program.write_text(
-        "from speed_test.clock import peak_memory_gb\n"
-        "before = peak_memory_gb(None, 'cpu')\n"
+        "from speed_test.frameworks.base import process_peak_memory_gb\n"
+        "before = process_peak_memory_gb()\n"
         "block = bytearray(b'x') * 2**28\n"
-        "print(peak_memory_gb(None, 'cpu') - before)\n"
+        "print(process_peak_memory_gb() - before)\n"
     )
     assert 0.2 < float(run(program, cwd=tmp_path).stdout) < 0.6
 
 
+@pytest.mark.frameworks
 def test_rewind_leaves_no_trace_of_warm_up():
     import torch
 
@@ -154,7 +156,7 @@ def test_rewind_leaves_no_trace_of_warm_up():
         model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.5))
         optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
         data = torch.rand(16, 4, generator=torch.Generator().manual_seed(2))
-        rewind = pytorch.remember(model, optimizer)
+        rewind = pytorch.rewind_of(model, optimizer)
 
         def step():
             loss = model(data).square().mean()
@@ -172,6 +174,7 @@ def test_rewind_leaves_no_trace_of_warm_up():
     assert len(set(losses(3))) == 4
 
 
+@pytest.mark.frameworks
 def test_resnet50_has_torchvisions_parameters():
     import torchvision
 
@@ -179,6 +182,7 @@ def test_resnet50_has_torchvisions_parameters():
     assert sum(parameter.numel() for parameter in model.parameters()) == 23_712_932
 
 
+@pytest.mark.frameworks
 def test_cifar100_batches_have_every_image_once_in_a_new_order_each_epoch(scratch, monkeypatch):
     """The script's own loader, over images that carry their number; its step never runs."""
     import torch
@@ -187,20 +191,94 @@ def test_cifar100_batches_have_every_image_once_in_a_new_order_each_epoch(scratc
     images = torch.zeros(1000, 3, 32, 32, dtype=torch.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = numbers // 256, numbers % 256
     monkeypatch.setattr(script, "load_data", lambda options: (images, numbers % 100))
-    seen = []
-
-    class Watch:
-        def time_epochs(self, step, batches, samples, rewind):
-            assert samples == 1000
-            seen.extend(list(batches()) for _ in range(2))
-
-    options = parse(EXPERIMENT, "", []).but(device="cpu")
-    script.train(64, options, Watch())
+    epochs = script.training(64, parse(EXPERIMENT, "", []).changed(device="cpu"))
+    assert epochs.samples == 1000
     orders = []
-    for epoch in seen:
+    for epoch in [list(epochs.batches()) for _ in range(2)]:
         assert [len(batch) for batch, _ in epoch] == [64] * 15 + [40]
         found = torch.cat([batch[:, 0, 0, 0].long() * 256 + batch[:, 0, 0, 1] for batch, _ in epoch])
         assert torch.equal(found.sort().values, numbers)
         assert torch.equal(found % 100, torch.cat([labels for _, labels in epoch]))
         orders.append(found.tolist())
     assert orders[0] != orders[1]
+
+
+# ---- Repeats: pieces of work that are no epochs ----
+
+
+class Idle:
+    """A framework whose device is never busy; it writes down when it is waited for."""
+
+    def __init__(self):
+        self.log = []
+
+    def wait(self, device):
+        self.log.append("wait")
+
+    def peak_memory_gb(self, device):
+        return 1.5
+
+
+def time_repeats(repeats, experiment=EXPERIMENT):
+    """What the clock sends, and what was done in which order."""
+    framework, sent = Idle(), []
+    options = parse(experiment, "", ["--device=cpu"])
+    watch = Clock(experiment, options, None, framework, lambda kind, content: sent.append((kind, content)))
+    watch.time_repeats(repeats(framework.log))
+    return sent, framework.log
+
+
+def test_each_thing_that_a_piece_of_work_yields_has_its_time(scratch):
+    def repeats(log):
+        def work(item):
+            log.append(item)
+            for token in range(3):
+                time.sleep(0.02)
+                yield token
+            time.sleep(0.04)
+
+        def row(item, yielded, seconds):
+            return {"question": item, "answer": yielded, "seconds": seconds}
+
+        return Repeats(work, ["a", "b"], row=row, rewind=lambda: log.append("rewind"), line=lambda row: row["question"])
+
+    sent, log = time_repeats(repeats)
+    assert [kind for kind, _ in sent] == ["row", "say", "row", "say"]
+    assert [text for kind, text in sent if kind == "say"] == ["a", "b"]
+    # The warm-up works on the first item; the rewind is outside the two waits that the clock stands between.
+    assert log == ["rewind", "a", "wait", *["rewind", "wait", "a", "wait"], *["rewind", "wait", "b", "wait"]]
+    for (_, row), question in zip([message for message in sent if message[0] == "row"], "ab", strict=True):
+        assert (row["question"], row["answer"], row["status"], row["peak_memory_gb"]) == (
+            question,
+            [0, 1, 2],
+            "ok",
+            1.5,
+        )
+        first, second, third, end = row["seconds"]
+        assert 0.02 <= first < second < third < end
+        assert end - third >= 0.04
+
+
+def test_a_piece_of_work_without_a_row_of_its_own_is_an_epoch(scratch):
+    sent, _ = time_repeats(lambda log: Repeats(lambda item: time.sleep(0.05), [1, 2]))
+    rows = [row for kind, row in sent if kind == "row"]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    for row in rows:
+        assert row["epoch_seconds"] == row["measured_seconds"] >= 0.05
+        assert row["samples_per_second"] == pytest.approx(50 / row["epoch_seconds"])
+        assert (row["estimated"], row["measured_samples"], row["started_at"][:2]) == (False, 50, "20")
+        assert row["warmup_seconds"] >= 0.05
+    assert next(text for kind, text in sent if kind == "say").startswith("epoch 1 of 2: 0.05")
+
+
+def test_warm_up_stops_after_so_many_things(scratch):
+    def repeats(log):
+        def work(item):
+            for number in range(40):
+                log.append(number)
+                yield number
+
+        return Repeats(work, ["a"], warm_up_yields=3)
+
+    _, log = time_repeats(repeats)
+    assert log == [0, 1, 2, "wait", "wait", *range(40), "wait"]

@@ -86,6 +86,7 @@ def test_results_that_cannot_be_written(scratch, capsys):
     assert "--results_dir" in capsys.readouterr().err
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("device", ["mps", "cuda"])
 def test_a_device_that_is_not_there(scratch, device):
     import torch

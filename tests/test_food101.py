@@ -6,17 +6,19 @@ import psutil
 import pytest
 
 import pytorch_test_computer_vision_food101 as script
-from speed_test import pytorch
 from speed_test.clock import Clock
 from speed_test.command_line import parse
+from speed_test.frameworks import pytorch
 from tests.conftest import ROOT, rows, run, the_csv
 from tests.hub import Hub, make_food101
+
+pytestmark = pytest.mark.frameworks
 
 FOOD101 = ROOT / "pytorch_test_computer_vision_food101.py"
 
 
 def options(*arguments, data="synthetic"):
-    return parse(script.EXPERIMENT, "", list(arguments), script.add_options).but(data=data, device="cpu")
+    return parse(script.EXPERIMENT, "", list(arguments), script.add_options).changed(data=data, device="cpu")
 
 
 @pytest.fixture
@@ -107,17 +109,14 @@ class Numbered:
 def test_an_epoch_has_every_image_once_and_leaves_no_worker(scratch, monkeypatch, small_network, workers, batch_size):
     monkeypatch.setattr(script, "load_data", lambda options: Numbered(100))
     seen, processes = [], []
-
-    class Watch:
-        def time_epochs(self, step, batches, samples, rewind, to_device):
-            assert samples == 100
-            next(iter(batches()))  # as the clock does before its warm-up
-            for _ in range(2):
-                seen.append([number for images, labels in batches() for number in labels.tolist()])
-                processes.append({child.pid for child in psutil.Process().children()})
-
     before = {child.pid for child in psutil.Process().children()}
-    script.train(batch_size, options(f"--num_workers={workers}"), Watch())
+    epochs = script.training(batch_size, options(f"--num_workers={workers}"))
+    assert epochs.samples == 100
+    next(iter(epochs.batches()))  # as the clock does before its warm-up
+    for _ in range(2):
+        seen.append([number for images, labels in epochs.batches() for number in labels.tolist()])
+        processes.append({child.pid for child in psutil.Process().children()})
+    del epochs
     assert [sorted(epoch) for epoch in seen] == [list(range(100))] * 2
     assert seen[0] != seen[1]
     assert processes[0] == processes[1]
@@ -140,7 +139,8 @@ def test_data_wait_rises_by_what_a_slow_decoder_loses(scratch, monkeypatch, smal
         monkeypatch.setattr(script, "load_data", lambda options: Numbered(60, seconds))
         sent = {}
         given = options("--epochs=1", "--num_workers=0")
-        script.train(20, given, Clock(script.EXPERIMENT, given, 20, pytorch, sent.__setitem__))
+        clock = Clock(script.EXPERIMENT, given, 20, pytorch, sent.__setitem__)
+        clock.time_epochs(script.training(20, given))
         return sent["row"]["data_wait_seconds"]
 
     lost = 60 * 0.01

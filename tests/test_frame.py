@@ -1,65 +1,124 @@
-"""What keeps the project in one piece: headers and requirements, imports, and the README."""
+"""What keeps the project in one piece: headers and requirements, and which module may import which."""
 
 import ast
-import re
-import shlex
-import tomllib
+import inspect
 
 import pytest
 
+from speed_test import frameworks
+from speed_test.frameworks.base import Framework, KerasFramework
+from speed_test.scripts import header, speed_tests, with_header
 from tests.conftest import ROOT
 
-SCRIPTS = sorted(path for path in ROOT.glob("*.py") if "# /// script" in path.read_text(encoding="utf-8"))
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "pandas", "matplotlib", "plotly"}
 FRAMEWORKS |= {"transformers", "datasets", "accelerate", "evaluate", "llama_cpp", "gguf", "huggingface_hub"}
 
-
-def header(script):
-    block = re.search(r"^# /// script\n((?:#.*\n)+?)# ///$", script.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return tomllib.loads("".join(line[2:] + "\n" for line in block[1].splitlines()))
+# Which room of speed_test/ a room may import; a folder stands for all that is in it.
+ARROWS = {
+    "experiment": set(),
+    "screen": set(),
+    "state": set(),
+    "results": set(),
+    "scripts": set(),
+    "machine": set(),
+    "command_line": {"experiment"},
+    "child": {"screen"},
+    "clock": {"screen"},
+    "frameworks": {"frameworks", "machine", "command_line"},
+    "data": {"data", "machine", "screen", "command_line"},
+    "report": {"screen", "experiment", "command_line", "machine", "state", "results"},
+    "sweep": {"child", "clock", "state", "results", "report", "screen", "experiment", "machine", "command_line"}
+    | {"data", "frameworks"},
+    "compare": {"compare", "results", "experiment", "machine", "screen"},
+    "__main__": set(),
+    "columns_page": {"results"},
+    "__init__": {"sweep", "experiment", "command_line"},
+}
+OF_SPEED_TESTS = {"", "experiment", "command_line", "screen", "machine", "results", "data", "frameworks"}
+OF_COMPARE_RESULTS = {"compare", "command_line", "experiment", "machine", "results", "screen"}
 
 
 def test_requirements_are_the_headers_together():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     required = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
-    assert required == {line for script in SCRIPTS for line in header(script)["dependencies"]}
-    assert all(header(script)["requires-python"] == ">=3.11,<3.13" for script in SCRIPTS)
+    assert required == {line for script in with_header() for line in header(script)["dependencies"]}
+    assert all(header(script)["requires-python"] == ">=3.11,<3.13" for script in with_header())
 
 
-def imports(tree):
-    """The modules imported when a file is imported: not those inside functions or `if TYPE_CHECKING`."""
-    for node in tree.body:
+def test_scripts_are_found_by_their_headers():
+    names = {script.name for script in with_header()}
+    assert {"llama2_test.py", "pytorch_test_nlp.py", "compare_results.py"} <= names
+    assert {script.name for script in speed_tests()} == names - {"compare_results.py"}
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imports(nodes, inside_functions):
+    """The modules that these statements import when they run: those for a type checker only are left out."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+        elif not is_type_checking(node) and (inside_functions or not isinstance(node, ast.FunctionDef)):
+            yield from imports(ast.iter_child_nodes(node), inside_functions)
 
 
-@pytest.mark.parametrize("file", [*SCRIPTS, *(ROOT / "speed_test").glob("*.py")], ids=lambda file: file.name)
-def test_imports_run_one_way_and_frameworks_come_late(file):
-    scripts = {script.stem for script in SCRIPTS}
-    for module in imports(ast.parse(file.read_text(encoding="utf-8"))):
-        assert module.split(".")[0] not in FRAMEWORKS | scripts
+def tree(file):
+    return ast.parse(file.read_text(encoding="utf-8")).body
 
 
-def test_readme_names_every_script_column_and_flag():
-    from speed_test.results import COLUMNS, GENERATION_COLUMNS
-
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    sources = [*SCRIPTS, ROOT / "speed_test" / "command_line.py"]
-    flags = {flag for file in sources for flag in re.findall(r'"(--\w+)",', file.read_text(encoding="utf-8"))}
-    assert {"--epochs", "--evaluate", "--stream_output"} <= flags
-    for word in [*(script.name for script in SCRIPTS), *COLUMNS, *GENERATION_COLUMNS, *flags]:
-        assert f"`{word}" in readme, word
-    for file in re.findall(r"\]\(([^)#:]+)\)", readme):
-        assert (ROOT / file).exists(), file
+MODULES = sorted((ROOT / "speed_test").rglob("*.py"))
+FILES = [*with_header(), *MODULES]
 
 
-def test_readmes_first_command_installs_what_its_script_needs():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    command = re.search(r"^python3 -m venv .*", readme, re.MULTILINE)[0]
-    installed = shlex.split(re.search(r"pip install (.*?) &&", command)[1])
-    needed = header(ROOT / re.search(r"\S+\.py", command)[0])["dependencies"]
-    names = [re.match(r"[\w-]+", package)[0] for package in needed]
-    assert [re.match(r"[\w-]+", package)[0] for package in installed] == names
-    assert {package for package in installed if ">" in package} <= set(needed)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_frameworks_come_late_and_no_script_is_imported(file):
+    scripts = {script.stem for script in with_header()}
+    for module in imports(tree(file), inside_functions=False):
+        assert module.split(".")[0] not in FRAMEWORKS
+    for module in imports(tree(file), inside_functions=True):
+        assert module.split(".")[0] not in scripts
+
+
+def rooms(file):
+    """The rooms of speed_test/ that a file imports: "" for what speed_test itself offers."""
+    offered = {"Epochs", "Experiment", "KerasFit", "Options", "Repeats", "main"}
+    for module in imports(tree(file), inside_functions=True):
+        package, *rest = module.split(".")
+        if package == "speed_test" and rest:
+            yield "" if rest[0] in offered else rest[0]
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: file.stem)
+def test_arrows_run_one_way(file):
+    parts = file.relative_to(ROOT / "speed_test").with_suffix("").parts
+    assert set(rooms(file)) <= ARROWS[parts[0]], parts
+
+
+@pytest.mark.parametrize("script", with_header(), ids=lambda script: script.stem)
+def test_arrows_of_scripts(script):
+    allowed = OF_COMPARE_RESULTS if script.name == "compare_results.py" else OF_SPEED_TESTS
+    assert set(rooms(script)) <= allowed
+
+
+def test_the_table_of_arrows_has_no_circle():
+    done = set()
+    while len(done) < len(ARROWS):
+        free = {room for room, targets in ARROWS.items() if room not in done and targets - {room} <= done}
+        assert free, ARROWS.keys() - done
+        done |= free
+
+
+@pytest.mark.parametrize("name", ["pytorch", "tensorflow", "llamacpp"])
+def test_every_framework_fulfils_the_protocol(name):
+    module = frameworks.load(name)
+    protocol = KerasFramework if name == "tensorflow" else Framework
+    assert module.NAME
+    for function in ("start", "describe_device", "wait", "peak_memory_gb", "time_fit"):
+        if hasattr(protocol, function):
+            wanted = list(inspect.signature(getattr(protocol, function)).parameters)[1:]
+            assert list(inspect.signature(getattr(module, function)).parameters) == wanted

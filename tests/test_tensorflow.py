@@ -16,7 +16,8 @@ import numpy
 import psutil
 import pytest
 
-from speed_test import machine, tensorflow
+from speed_test import machine
+from speed_test.frameworks import tensorflow
 from speed_test.results import COLUMNS
 from tests.conftest import ROOT, rows, run, start, the_csv
 from tests.test_cifar100 import write_cifar100
@@ -27,6 +28,8 @@ FOOD101 = ROOT / "tensorflow_test_computer_vision_food101.py"
 NLP = ROOT / "tensorflow_test_nlp.py"
 FILES = ROOT / "tests" / "tensorflow_files.py"
 BAD_ENDS = ROOT / "tests" / "tensorflow_bad_ends.py"
+
+pytestmark = pytest.mark.frameworks
 
 SHORT = ("--epochs=1", "--batch_sizes=4", "--max_steps=2")
 
@@ -78,7 +81,7 @@ def facts(tmp_path_factory):
 )
 def test_models_and_pipelines(facts, script, parameters):
     found = facts[script.stem]
-    assert found["parameters"] == parameters
+    assert (found["parameters"], found["samples"]) == (parameters, 50)
     for epoch in found["epochs"]:
         assert [len(batch) for batch in epoch] == [7, 7, 7, 7, 7, 7, 7, 1]
         samples = [tuple(sample) for batch in epoch for sample in batch]

@@ -1,10 +1,11 @@
-"""What PyTorch knows and the shared code asks: which device there is, when it is done, how much memory it took."""
+"""PyTorch: devices, waiting, memory, and what its scripts share about batches and models."""
 
 import platform
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from speed_test.command_line import BadInput
+from speed_test.frameworks.base import process_peak_memory_gb
 from speed_test.machine import GIB, Device
 
 if TYPE_CHECKING:
@@ -14,17 +15,17 @@ NAME = "PyTorch"
 
 
 def start(device: str) -> None:
-    """PyTorch needs no preparation to train on `device`."""
+    """PyTorch needs no preparation."""
 
 
 def describe_device(wanted: str) -> Device:
-    """Pick the device ("auto": Apple GPU, else NVIDIA GPU, else CPU) and describe it.
+    """Choose the device `wanted` ("auto": Apple GPU, else NVIDIA GPU, else CPU) and describe it.
 
-    Raises BadInput where `wanted` is not there.
+    Raises BadInput if there is no such device.
     """
     import torch
 
-    version = str(torch.__version__)  # a class of torch's own, which the parent would have to import
+    version = str(torch.__version__)  # an instance of a class of torch's: unpickling it would import torch
     there = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(), "cpu": True}
     kind = next(name for name in there if there[name]) if wanted == "auto" else wanted
     if not there[kind]:
@@ -32,7 +33,7 @@ def describe_device(wanted: str) -> Device:
         raise BadInput(f"--device={kind}: PyTorch {version} finds no such device here; there is {found}")
     if kind != "cuda":
         mac = platform.system() == "Darwin"
-        needs = "a newer macOS may mend that, see README, Set-up" if mac else "for CUDA see README, Set-up"
+        needs = "a newer macOS may mend that, see docs/setup.md" if mac else "for CUDA see docs/setup.md"
         return Device(kind, NAME, version, needs=needs)
     gpu = torch.cuda.get_device_properties(0)
     # TF32 came with NVIDIA's Ampere, compute capability 8.0 (AMD's GPUs are "cuda" to PyTorch, too). By default
@@ -57,22 +58,24 @@ def wait(device: str) -> None:
 
 
 def peak_memory_gb(device: str) -> float | None:
-    """The most memory that tensors took on the GPU so far, in GB of 2^30 bytes; None where nothing tells it."""
+    """Peak memory so far in GB of 2^30 bytes: of tensors on a GPU, on a CPU of this process. None if unknown."""
     import torch
 
+    if device == "cpu":
+        return process_peak_memory_gb()
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / GIB
     try:
         return torch.accelerator.max_memory_allocated() / GIB
-    except (AttributeError, RuntimeError):  # MPS counts its peak from PyTorch 2.13 on; the CPU never does
+    except (AttributeError, RuntimeError):  # for MPS from PyTorch 2.13 on
         return None
 
 
 def shuffled_batches(*tensors: "torch.Tensor", batch_size: int, seed: int) -> Callable[[], Iterator[tuple]]:
     """A function that gives the batches of an epoch, in a new order at each call.
 
-    `tensors`, all of the same length, lie whole on the device, so that no batch ever waits for a copy; a
-    batch has the rows of each. The order is drawn on the CPU: it is the same on every machine.
+    `tensors`, all of the same length, lie on the device as a whole, so that no batch waits for a copy. A batch has
+    `batch_size` rows of each. The order is drawn on the CPU, so it is the same on every machine.
     """
     import torch
 
@@ -86,12 +89,11 @@ def shuffled_batches(*tensors: "torch.Tensor", batch_size: int, seed: int) -> Ca
     return batches
 
 
-def remember(model: "torch.nn.Module", optimizer: "torch.optim.Optimizer") -> Callable[[], None]:
-    """Keep the model as it is now; the function returned brings it back, its optimizer's averages at zero.
+def rewind_of(model: "torch.nn.Module", optimizer: "torch.optim.Optimizer") -> Callable[[], None]:
+    """A function that brings model, optimizer and random numbers back to where they are now.
 
-    So warm-up and compute limit leave no trace in what is trained, and the loss of an epoch is the same
-    on every machine, however many steps came before. Nothing is freed, for memory is to stay warm too.
-    The random numbers (of dropout, say) begin anew as well.
+    It undoes warm-up and compute limit, so that the loss of an epoch is the same on every machine, however many
+    steps came before. No memory is freed: the optimizer's averages are set to zero where they lie.
     """
     import torch
 

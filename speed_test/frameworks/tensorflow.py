@@ -1,4 +1,4 @@
-"""What TensorFlow knows and the shared code asks, and the clock as a Keras callback."""
+"""TensorFlow: devices, waiting, memory, and the clock as a Keras callback."""
 
 import contextlib
 import os
@@ -9,18 +9,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from speed_test.clock import Clock, Epoch
 from speed_test.command_line import BadInput
+from speed_test.frameworks.base import process_peak_memory_gb
 from speed_test.machine import GIB, Device, nvidia_gpu
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
+
+    from speed_test.clock import Clock
+    from speed_test.experiment import KerasFit
 
 NAME = "TensorFlow"
 
-# Written to the terminal before TF_CPP_MIN_LOG_LEVEL is obeyed, or at any level of it. "cuInit" is how a
-# TensorFlow with CUDA says that there is no NVIDIA GPU; the others are notes, and warnings of a cause we know.
+# Lines that TensorFlow prints whatever TF_CPP_MIN_LOG_LEVEL says. "cuInit" is how a TensorFlow with CUDA says that
+# there is no NVIDIA GPU; the others are notes, and warnings whose cause is known.
 CHATTER = re.compile(
     rb"WARNING: All log messages before absl|[IW]\d{4} |\d{4}-.*: [IW] |E\d{4} .*cuInit|.*: E .*cuInit"
 )
@@ -28,7 +30,7 @@ CHATTER = re.compile(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep TensorFlow's start-up chatter off the screen, and let everything else through."""
+    """Keep the lines of CHATTER off the screen, and let everything else through."""
     sys.stderr.flush()
     screen = os.dup(2)
     with tempfile.TemporaryFile() as caught:
@@ -45,10 +47,10 @@ def _quiet() -> Iterator[None]:
 
 
 def start(device: str) -> None:
-    """Import TensorFlow and Keras, and let them see `device` ("auto": all there are), before anything else does."""
+    """Import TensorFlow and Keras, with only `device` visible to them ("auto": all devices), before a script does."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's keras.json says
-    if device == "cpu":  # not seen at all, or Keras compiles for a GPU
+    if device == "cpu":  # a GPU that Keras can see makes it compile for one
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with _quiet():
         import tensorflow as tf
@@ -64,9 +66,9 @@ def start(device: str) -> None:
 
 
 def describe_device(wanted: str) -> Device:
-    """Pick the device ("auto": the GPU that TensorFlow has, else the CPU) and describe it.
+    """Choose the device `wanted` ("auto": the GPU that TensorFlow has, else the CPU) and describe it.
 
-    Raises BadInput where `wanted` is not there.
+    Raises BadInput if there is no such device.
     """
     start(wanted)
     import tensorflow as tf
@@ -81,7 +83,7 @@ def describe_device(wanted: str) -> Device:
         )
     if kind != "cuda":
         metal = "for the GPU install Apple's plug-in: pip install tensorflow==2.18.1 tensorflow-metal==1.2.0"
-        needs = metal if platform.system() == "Darwin" else "for CUDA see README, Set-up"
+        needs = metal if platform.system() == "Darwin" else "for CUDA see docs/setup.md"
         return Device(kind, NAME, tf.__version__, needs=needs)
     details = tf.config.experimental.get_device_details(gpus[0])
     _, cores, memory_bytes = nvidia_gpu()
@@ -106,14 +108,16 @@ def wait(device: str) -> None:
     if device == "cuda":
         tf.test.experimental.sync_devices()
     elif device == "mps":
-        # sync_devices() is not known to reach the Metal plug-in. What is given to a GPU is done in its
-        # order, so a result that comes after everything else has waited for it.
+        # sync_devices() may not reach the Metal plug-in. A GPU works in the order in which it was given work, so
+        # this result comes after everything else.
         with tf.device("GPU:0"):
             (tf.zeros(()) + 1).numpy()
 
 
 def peak_memory_gb(device: str) -> float | None:
-    """The most memory that tensors took on the GPU so far, in GB of 2^30 bytes; None where nothing tells it."""
+    """Peak memory so far in GB of 2^30 bytes: of tensors on a GPU, on a CPU of this process. None if unknown."""
+    if device == "cpu":
+        return process_peak_memory_gb()
     import tensorflow as tf
 
     try:
@@ -122,9 +126,11 @@ def peak_memory_gb(device: str) -> float | None:
         return None
 
 
-def remember(model: "keras.Model") -> Callable[[], None]:
-    """Keep a compiled model as it is now; the function returned brings it back, its optimizer and its random
-    numbers included, so that warm-up and compute limit leave no trace in what is trained."""
+def rewind_of(model: "keras.Model") -> Callable[[], None]:
+    """A function that brings a compiled model, its optimizer and its random numbers back to where they are now.
+
+    It undoes warm-up and compute limit.
+    """
     model.optimizer.build(model.trainable_variables)
     start = [(variable, variable.numpy()) for variable in [*model.variables, *model.optimizer.variables]]
 
@@ -135,44 +141,47 @@ def remember(model: "keras.Model") -> Callable[[], None]:
     return rewind
 
 
-def timed(clock: Clock, dataset: "tf.data.Dataset", samples: int) -> "keras.callbacks.Callback":
-    """A callback for `model.fit(dataset, epochs=options.epochs, verbose=0, callbacks=[...])`: the clock.
+def time_fit(clock: "Clock", fit: "KerasFit") -> None:
+    """Train with `model.fit` for --epochs epochs, and send a row for each."""
+    # The data set shuffles itself.
+    fit.model.fit(fit.batches, epochs=clock.options.epochs, shuffle=False, verbose=0, callbacks=[callback(clock, fit)])
 
-    Before the first epoch it warms up and measures the compute limit, and after each it sends its row.
-    `dataset` gives the batches of one epoch over `samples` samples.
 
-    The step is Keras' own `train_step`, compiled as Keras compiles it. That `fit` gets it from here and not
-    from `make_train_function` has three reasons: the compute limit needs the very same compiled function
-    for a batch that stays on the device; the wait for the next batch can be timed apart from the step; and
-    it returns no metrics, which `fit` would read after every step and so make the device wait.
+def callback(clock: "Clock", fit: "KerasFit") -> "keras.callbacks.Callback":
+    """The clock as a callback of `model.fit`: it warms up, measures the compute limit, and sends a row for each epoch.
+
+    The step is Keras' own `train_step`, compiled as Keras compiles it. `fit` gets it from here and not from
+    `make_train_function` for three reasons. The compute limit needs the same compiled function, for a batch that
+    stays on the device. The wait for the next batch can be timed apart from the step. And it returns no metrics:
+    `fit` would read them after each step, and so make the device wait.
     """
     import keras
     import tensorflow as tf
 
     class Timed(keras.callbacks.Callback):
         def on_train_begin(self, logs=None) -> None:
-            # Of any batch size, so that the last, smaller batch is no reason to trace the step again.
+            # For batches of any size, so that the last, smaller one does not trace the step again.
             self.step = tf.function(
                 self.model.train_step,
-                input_signature=[dataset.element_spec],
+                input_signature=[fit.batches.element_spec],
                 jit_compile=self.model.jit_compile,
                 autograph=False,
             )
             self.model.train_function = self.train_function
-            # `fit` lets go of an epoch's iterator when the next epoch has begun, and to take one down may cost
-            # TensorFlow seconds. Held here as well, it goes when the clock has stopped.
-            self.iterators = []
+            # `fit` drops an epoch's iterator when the next epoch has begun, and TensorFlow may need seconds to
+            # delete it. Held here as well, it is deleted after the clock has stopped.
+            self.iterators: list[Iterator] = []
             with tf.device("CPU:0" if clock.options.device == "cpu" else "GPU:0"):
-                first = tuple(tf.identity(part) for part in next(iter(dataset)))
-            clock.same["compiled"] = self.model.jit_compile
-            clock.same["precision"] = self.model.compute_dtype
-            clock.get_ready(lambda *batch: self.step(batch), first, samples, remember(self.model))
+                first = tuple(tf.identity(part) for part in next(iter(fit.batches)))
+            clock.shared["compiled"] = self.model.jit_compile
+            clock.shared["precision"] = self.model.compute_dtype
+            clock.get_ready(lambda *batch: self.step(batch), first, fit.samples, rewind_of(self.model))
 
         def on_epoch_begin(self, epoch, logs=None) -> None:
-            self.epoch = Epoch(clock, epoch + 1, samples).start()
+            self.epoch = clock.epoch(epoch + 1, fit.samples).start()
 
         def train_function(self, batches) -> dict:
-            """What `fit` calls for each step."""
+            """`fit` calls this for each step."""
             try:
                 if batches not in self.iterators:
                     self.iterators.append(batches)
@@ -191,7 +200,7 @@ def timed(clock: Clock, dataset: "tf.data.Dataset", samples: int) -> "keras.call
         def on_epoch_end(self, epoch, logs=None) -> None:
             self.epoch.stop()
             del self.iterators[:-1]
-            self.model.stop_training = False  # the next epoch is to be trained all the same
+            self.model.stop_training = False  # --time_limit ends an epoch, not the training
             clock.send_row(self.epoch.row(float(self.model.get_metrics_result()["loss"])))
 
     return Timed()

@@ -1,8 +1,8 @@
-"""The rule of --data: the real data where they can be had, else a stand-in, said aloud.
+"""The rule of --data: the real data if they can be had, else synthetic ones, and a warning.
 
-A script's `load_data(options)` reads the real data (and downloads them first, if need be) for
-`options.data == "real"` and makes the stand-in for "synthetic". It raises DataUnavailable where the real
-ones cannot be had, and warns with DataWarning where they can, but something about them should be known.
+A script's `load_data(options)` reads the real data for `options.data == "real"`, and downloads them first if needed;
+for "synthetic" it makes the synthetic ones. It raises DataUnavailable if the real ones cannot be had, and warns with
+DataWarning if a user should know something about them.
 """
 
 import contextlib
@@ -15,17 +15,15 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from speed_test.command_line import Options
-from speed_test.report import one_line
+from speed_test.screen import one_line
 
-if TYPE_CHECKING:
-    import numpy
+HUB = "https://huggingface.co"
 
-# Offline has to be found out within 5 seconds (DESIGN: "not after a minute of retries").
+# A user who is offline learns it within 5 seconds, not after a minute of retries.
 REACHABLE_SECONDS = 4
-# A download from which nothing came for so long has failed; without a limit it would wait for ever.
+# A download that has sent nothing for so long has failed. Without a limit it would wait for ever.
 STALLED_SECONDS = 30
 
 
@@ -34,20 +32,20 @@ class DataUnavailable(Exception):
 
 
 class DataWarning(UserWarning):
-    """The real data are there, with something about them that a person should know."""
+    """The real data can be had, but a user should know something about them."""
 
 
-def settle(options: Options, load_data: Callable) -> tuple[str, str | None]:
-    """Try the real data, unless the stand-in was asked for: ("real" or "synthetic", why not the real ones).
+def choose(options: Options, load_data: Callable) -> tuple[str, str | None]:
+    """Try the real data, unless --data=synthetic: ("real" or "synthetic", why not the real ones).
 
-    Raises DataUnavailable for --data=real where they cannot be had.
+    Raises DataUnavailable for --data=real if they cannot be had.
     """
     if options.data == "synthetic":
         return "synthetic", None
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALLED_SECONDS)
     try:
-        load_data(options.but(data="real"))
+        load_data(options.changed(data="real"))
     except DataUnavailable as error:
         if options.data == "real":
             raise
@@ -60,8 +58,8 @@ def settle(options: Options, load_data: Callable) -> tuple[str, str | None]:
 def require_network(url: str, seconds: float = REACHABLE_SECONDS) -> None:
     """Raise DataUnavailable unless the server of `url` answers, whatever it says, within `seconds`.
 
-    A thread of its own keeps the time: looking up a host's name obeys no socket timeout. urllib, and not
-    a bare socket, since it goes through the proxy where a network has one, as the download will.
+    The request runs in a thread, since looking up a host's name obeys no socket timeout. urllib, and not a bare
+    socket, because it uses a network's proxy, as the download will.
     """
     answered = threading.Event()
 
@@ -83,17 +81,17 @@ def require_network(url: str, seconds: float = REACHABLE_SECONDS) -> None:
 
 @contextlib.contextmanager
 def hugging_face(what: str) -> Iterator[None]:
-    """Import and use the Hugging Face libraries inside of this, to get `what`.
+    """Import and use the Hugging Face libraries inside this context, to get `what`.
 
-    Keeps them off a network that is not there: left to themselves they need 23 to 46 seconds to find out
-    that the hub is out of reach; told so before they are imported, they read at once what they have kept.
+    Without the network they need 23 to 46 seconds to notice. If they are told so before they are imported, they read
+    at once what they have kept.
 
     Raises DataUnavailable for whatever goes wrong inside.
     """
     unreachable = None
     if "HF_HUB_OFFLINE" not in os.environ:
         try:
-            require_network(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+            require_network(os.environ.get("HF_ENDPOINT", HUB))
         except DataUnavailable as error:
             os.environ["HF_HUB_OFFLINE"] = "1"
             unreachable = error
@@ -106,9 +104,24 @@ def hugging_face(what: str) -> Iterator[None]:
         raise
 
 
+def hub_file(repository: str, file: str, data_dir: Path) -> Path:
+    """A file of a Hugging Face repository: as it lies in `data_dir`, or downloaded into it.
+
+    Raises DataUnavailable if it is not there and cannot be downloaded.
+    """
+    path = data_dir / file
+    if path.is_file():
+        return path
+    require_network(os.environ.get("HF_ENDPOINT", HUB))
+    with unless_unavailable(f"{file} of {repository}"):
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(repository, file, local_dir=data_dir))
+
+
 @contextlib.contextmanager
 def keras_datasets(file: str, url: str) -> Iterator[None]:
-    """Use keras.datasets inside of this, for data that it keeps in `file` and takes from `url`.
+    """Use keras.datasets inside this context, for data that it keeps in `file` and downloads from `url`.
 
     Raises DataUnavailable for whatever goes wrong inside.
     """
@@ -118,7 +131,7 @@ def keras_datasets(file: str, url: str) -> Iterator[None]:
         require_network(url)
     import keras
 
-    if was_there:  # it prints a progress bar for a download, but for a broken file a long explanation as well
+    if was_there:  # Keras prints a progress bar for a download, and a long explanation for a broken file
         keras.config.disable_interactive_logging()
     try:
         with unless_unavailable(url):
@@ -131,28 +144,11 @@ def keras_datasets(file: str, url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unless_unavailable(what: str) -> Iterator[None]:
-    """Raise DataUnavailable for whatever goes wrong inside, where a library reads or downloads `what`."""
+    """Raise DataUnavailable for whatever goes wrong inside this context, in which a library gets `what`."""
     try:
         yield
     except DataUnavailable:
         raise
-    except Exception as error:  # they fail in as many ways as there are libraries below them
+    except Exception as error:  # each library below them fails in its own way
         reason = one_line(error, 200)
         raise DataUnavailable(f"{what} can be neither read nor downloaded ({reason})") from None
-
-
-def synthetic_photographs(seed: int) -> Iterator["numpy.ndarray"]:
-    """1,000 pictures, uint8 [384, 512, 3], that make JPEGs of about 50 KB at quality 75, as Food101 has them.
-
-    Different ones, and so many that no cache holds them all decoded: cuttings from a large picture of coloured
-    squares with a fine grain on top. Their contrast is chosen for the 50 KB.
-    """
-    import numpy
-
-    random = numpy.random.default_rng(seed)
-    squares = random.random((500, 500, 3), dtype=numpy.float32).repeat(4, axis=0).repeat(4, axis=1)
-    grain = random.random((2000, 2000, 3), dtype=numpy.float32)
-    picture = (80 + squares * 80 + grain * 20).astype(numpy.uint8)
-    for _ in range(1000):
-        top, left = random.integers(0, 2000 - 384), random.integers(0, 2000 - 512)
-        yield picture[top : top + 384, left : left + 512]

@@ -1,0 +1,320 @@
+"""llama.cpp, through the C functions of llama-cpp-python.
+
+Its class `Llama` is not used: it copies all logits of a token into Python after each step, and cannot let llama.cpp
+decide about flash attention. https://github.com/abetlen/llama-cpp-python documents both ways.
+"""
+
+import argparse
+import ctypes
+import os
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speed_test.command_line import BadInput, whole_number
+from speed_test.frameworks.base import process_peak_memory_gb
+from speed_test.machine import GIB, Device, nvidia_gpu, performance_cores
+
+if TYPE_CHECKING:
+    from speed_test.command_line import Options, Parser
+
+NAME = "llama.cpp"
+OFFLOAD_ALL = 999  # more layers than any model has
+ERROR = 4  # GGML_LOG_LEVEL_ERROR of ggml.h
+
+
+def start(device: str) -> None:
+    """llama.cpp needs no preparation."""
+
+
+def describe_device(wanted: str) -> Device:
+    """Choose the device `wanted` ("auto": the GPU that llama.cpp was built for, else the CPU) and describe it.
+
+    Raises BadInput if there is no such device.
+    """
+    import llama_cpp
+
+    mac = platform.system() == "Darwin"
+    gpu = "mps" if mac else "cuda"
+    there = [gpu, "cpu"] if llama_cpp.llama_supports_gpu_offload() else ["cpu"]
+    kind = there[0] if wanted == "auto" else wanted
+    version = llama_cpp.__version__
+    flag = "-DGGML_METAL=on" if mac else "-DGGML_CUDA=on"
+    install = f'CMAKE_ARGS="{flag}" pip install --force-reinstall --no-cache-dir llama-cpp-python'
+    if kind not in there:
+        raise BadInput(f"--device={kind}: llama.cpp {version} was not built for it here; there is {' or '.join(there)}")
+    if kind != "cuda":
+        return Device(kind, NAME, version, needs=f"install it anew for the GPU: {install}")
+    name, cores, memory_bytes = nvidia_gpu()
+    return Device(kind, NAME, version, name, cores, memory_bytes)
+
+
+def wait(device: str) -> None:
+    """llama.cpp has done all that it was given: `Model.read` waits for it, and so does choosing a token."""
+
+
+def peak_memory_gb(device: str) -> float | None:
+    """Peak memory so far of this process in GB of 2^30 bytes; None on a GPU, whose memory llama.cpp does not count."""
+    return process_peak_memory_gb() if device == "cpu" else None
+
+
+def add_options(parser: "Parser") -> None:
+    """The options that say what a model runs on."""
+    parser.add_argument(
+        "--threads",
+        type=whole_number(1),
+        metavar="N",
+        help="how many CPU threads to use (default: one for each performance core)",
+    )
+    parser.add_argument(
+        "--gpu_layers",
+        action=_GpuLayers,
+        type=whole_number(0),
+        default=OFFLOAD_ALL,
+        metavar="N",
+        help="how many of the model's layers run on the GPU; 0: none (default: all)",
+    )
+
+
+class _GpuLayers(argparse.Action):
+    """--gpu_layers=0 is the same as --device=cpu."""
+
+    def __call__(self, parser, options, layers, flag=None) -> None:
+        options.gpu_layers = layers
+        if layers == 0:
+            options.device = "cpu"
+
+
+def inspect_model(path: Path) -> "Model":
+    """The model of a file, for a look at its description and its tokenizer.
+
+    Raises BadInput if llama.cpp cannot run it.
+    """
+    try:
+        return Model(path, gpu_layers=0, only_inspect=True)
+    except ValueError as error:
+        raise BadInput(f"--path_to_gguf_model: {path} is not a model that llama.cpp runs ({error})") from None
+
+
+def open_model(path: Path, context: int, options: "Options") -> "Model":
+    """The model with room for `context` tokens, on the device and threads that the options name."""
+    model = Model(path, _gpu_layers(options))
+    model.open(context, _threads(options))
+    return model
+
+
+def _gpu_layers(options: "Options") -> int:
+    return 0 if options.device == "cpu" else options.gpu_layers
+
+
+def _threads(options: "Options") -> int:
+    return options.threads or performance_cores() or os.cpu_count() or 1
+
+
+class Model:
+    """A .gguf file, loaded; one for each process.
+
+    Raises ValueError for a file that llama.cpp cannot run and MemoryError for one that is too large, both with
+    llama.cpp's own reason.
+    """
+
+    def __init__(self, path: Path, gpu_layers: int, only_inspect: bool = False) -> None:
+        """With `only_inspect` the weights are not prepared for work, which can take as long as reading the file."""
+        import llama_cpp
+
+        self._log = Log()
+        llama_cpp.llama_backend_init()
+        options = llama_cpp.llama_model_default_params()
+        options.n_gpu_layers = gpu_layers
+        options.use_extra_bufts = not only_inspect  # buffers in which a CPU gets the weights in another order
+        self.model = llama_cpp.llama_model_load_from_file(os.fsencode(path), options)
+        if not self.model:
+            raise self._log.error()
+        self.vocabulary = llama_cpp.llama_model_get_vocab(self.model)
+        self.name = path.stem.removeprefix("synthetic_")
+        self.size_gb = llama_cpp.llama_model_size(self.model) / GIB
+        self.parameters: int = llama_cpp.llama_model_n_params(self.model)
+        text = ctypes.create_string_buffer(256)
+        llama_cpp.llama_model_desc(self.model, text, len(text))
+        described = text.value.decode()  # such as "llama 7B Q4_0"
+        quantization = re.search(r"\b(I?Q\d\S*|F16|F32|BF16|TQ\d\S*|MXFP4\S*)", described)
+        self.quantization = quantization[1] if quantization else described
+
+    def open(self, context: int, threads: int) -> None:
+        """Make room for `context` tokens; `threads` CPU threads work on what is not on a GPU."""
+        import llama_cpp
+
+        options = llama_cpp.llama_context_default_params()
+        options.n_ctx = options.n_batch = context  # a prompt is read as one batch
+        options.n_threads = options.n_threads_batch = threads
+        options.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
+        options.no_perf = False
+        self.context = llama_cpp.llama_init_from_model(self.model, options)
+        if not self.context:
+            raise self._log.error()
+        self._sampler = self._without_end_tokens()
+
+    def facts(self, options: "Options") -> dict[str, object]:
+        """The columns that say which model this is and what it runs on."""
+        import llama_cpp
+
+        layers = llama_cpp.llama_model_n_layer(self.model) + 1  # llama.cpp counts the output as one
+        return {
+            "model": re.sub(rf"[._-]{re.escape(self.quantization)}$", "", self.name, flags=re.IGNORECASE),
+            "architecture": self.metadata("general.architecture"),
+            "quantization": self.quantization,
+            "model_size_gb": self.size_gb,
+            "parameters": self.parameters,
+            "threads": _threads(options),
+            "gpu_layers": min(_gpu_layers(options), layers),
+        }
+
+    def summary(self, weights: str) -> str:
+        """ "llama-2-7b-chat.Q4_0, real, Q4_0, 6.7 billion parameters, 3.6 GB"; `weights` says what they are."""
+        size = f"{self.parameters / 1e9:.1f} billion parameters, {self.size_gb:.1f} GB"
+        return f"{self.name}, {weights}, {self.quantization}, {size}"
+
+    def require_room(self, questions: Sequence[str], max_tokens: int, context: int) -> None:
+        """Raise BadInput unless each question and an answer of `max_tokens` tokens fit into `context` tokens."""
+        longest = max(len(self.prompt(question)) for question in questions)
+        if longest + max_tokens > context:
+            raise BadInput(
+                f"--max_tokens={max_tokens}: with a prompt of {longest} tokens that is more than the {context:,} of "
+                f"the context; the most is {context - longest:,}"
+            )
+
+    def flash_attention(self) -> str | None:
+        """ "enabled" or "disabled": what llama.cpp has decided, once the model is open."""
+        return self._log.flash_attention
+
+    def metadata(self, key: str) -> str | None:
+        """A value of the file's own description; None if it has none of that name."""
+        import llama_cpp
+
+        length = llama_cpp.llama_model_meta_val_str(self.model, key.encode(), None, 0)
+        if length < 0:
+            return None
+        text = ctypes.create_string_buffer(length + 1)
+        llama_cpp.llama_model_meta_val_str(self.model, key.encode(), text, len(text))
+        return text.value.decode(errors="replace")
+
+    def prompt(self, question: str) -> list[int]:
+        """The tokens of a question, in the file's own chat template if it has one."""
+        import llama_cpp
+        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+        template = self.metadata("tokenizer.chat_template")
+        if not template:
+            return self.tokens(question, add_special=True)
+        special = {"bos": llama_cpp.llama_vocab_bos, "eos": llama_cpp.llama_vocab_eos}
+        texts = {name: self.text([of(self.vocabulary)], special=True) for name, of in special.items()}
+        chat = Jinja2ChatFormatter(template, eos_token=texts["eos"], bos_token=texts["bos"])
+        return self.tokens(chat(messages=[{"role": "user", "content": question}]).prompt, add_special=False)
+
+    def tokens(self, text: str, add_special: bool) -> list[int]:
+        """`text` as tokens, with the one that begins a text if `add_special`."""
+        import llama_cpp
+
+        content = text.encode()
+        found = (llama_cpp.llama_token * (len(content) + 8))()
+        count = llama_cpp.llama_tokenize(self.vocabulary, content, len(content), found, len(found), add_special, True)
+        return list(found[:count])
+
+    def text(self, tokens: list[int], special: bool = False) -> str:
+        """Tokens as text; those that are no words, such as the end, only if `special`."""
+        return b"".join(self.piece(token, special) for token in tokens).decode(errors="replace")
+
+    def piece(self, token: int, special: bool = False) -> bytes:
+        """The bytes of one token, which may be only a part of a letter."""
+        import llama_cpp
+
+        text = ctypes.create_string_buffer(1024)
+        length = llama_cpp.llama_token_to_piece(self.vocabulary, token, text, len(text), 0, special)
+        return text.raw[: max(length, 0)]
+
+    def read(self, tokens: list[int]) -> None:
+        """Let the model read `tokens`, and return when it has. Raises MemoryError if the context has no room."""
+        import llama_cpp
+
+        self.decode(tokens)
+        llama_cpp.llama_synchronize(self.context)
+
+    def decode(self, tokens: list[int]) -> None:
+        """The same without waiting: on a GPU, `sample` waits for it."""
+        import llama_cpp
+
+        content = (llama_cpp.llama_token * len(tokens))(*tokens)
+        failed = llama_cpp.llama_decode(self.context, llama_cpp.llama_batch_get_one(content, len(tokens)))
+        if failed:
+            raise MemoryError("llama.cpp found no room") if failed == 1 else RuntimeError(f"llama_decode says {failed}")
+
+    def sample(self) -> int:
+        """The likeliest next token that does not end the text."""
+        import llama_cpp
+
+        return llama_cpp.llama_sampler_sample(self._sampler, self.context, -1)
+
+    def _without_end_tokens(self):
+        """A sampler that takes the likeliest token, and never one that ends the text: all answers are equally long."""
+        import llama_cpp
+
+        size = llama_cpp.llama_vocab_n_tokens(self.vocabulary)
+        ends = [token for token in range(size) if llama_cpp.llama_vocab_is_eog(self.vocabulary, token)]
+        banned = (llama_cpp.llama_logit_bias * len(ends))(
+            *(llama_cpp.llama_logit_bias(token, float("-inf")) for token in ends)
+        )
+        chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+        llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_logit_bias(size, len(ends), banned))
+        llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_greedy())
+        return chain
+
+    def reset(self) -> None:
+        """Empty the cache, so that no prompt is found in it, and set the engine's own clock to 0."""
+        import llama_cpp
+
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
+        llama_cpp.llama_synchronize(self.context)
+        llama_cpp.llama_perf_context_reset(self.context)
+        llama_cpp.llama_sampler_reset(self._sampler)
+
+    def engine_rates(self) -> dict[str, float | None]:
+        """Tokens per second since `reset` as llama.cpp counts them, without Python and without choosing tokens."""
+        import llama_cpp
+
+        perf = llama_cpp.llama_perf_context(self.context)
+        return {
+            "engine_prompt_tokens_per_second": 1000 * perf.n_p_eval / perf.t_p_eval_ms if perf.t_p_eval_ms else None,
+            "engine_generation_tokens_per_second": 1000 * perf.n_eval / perf.t_eval_ms if perf.t_eval_ms else None,
+        }
+
+
+class Log:
+    """Keeps llama.cpp's hundreds of log lines off the screen, and remembers the few that are needed."""
+
+    _kept: list = []  # noqa: RUF012 - of all logs: C holds no references, and may log until the process ends
+
+    def __init__(self) -> None:
+        import llama_cpp
+
+        self._errors: list[str] = []
+        self.flash_attention: str | None = None
+
+        @llama_cpp.llama_log_callback
+        def keep(level: int, text: bytes, _) -> None:
+            line = text.decode(errors="replace").strip()
+            if level == ERROR:
+                self._errors.append(line.split(": ", 1)[-1])  # without the name of the C function
+            found = re.search(r"Flash Attention\b.*\b(enabled|disabled)$", line)
+            if found:
+                self.flash_attention = found[1]
+
+        self._kept.append(keep)
+        llama_cpp.llama_log_set(keep, ctypes.c_void_p(0))
+
+    def error(self) -> Exception:
+        """What went wrong first, in llama.cpp's words."""
+        reason = self._errors[0] if self._errors else "llama.cpp does not say why"
+        reason = reason.removeprefix("error loading model: ")
+        return MemoryError(reason) if "alloc" in reason else ValueError(reason)
