@@ -1,0 +1,1 @@
+"""Comparing machines: CSVs in, tables, charts and a page out."""

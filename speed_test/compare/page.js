@@ -1,0 +1,243 @@
+"use strict";
+
+// The records that compare_results.py --format=json prints: first one for each machine over all tests, then the cells.
+const records = JSON.parse(document.getElementById("data").textContent);
+const machines = records.filter(record => record.chart === null);
+const cells = records.filter(record => record.chart !== null);
+const tests = [...Map.groupBy(cells, cell => cell.test)].map(([id, own]) => ({
+  id,
+  cells: own,
+  first: own[0],
+  groups: inOrder(own),
+  series: [...Map.groupBy(own, cell => cell.series).values()],
+}));
+const baseline = document.getElementById("baseline");
+const scale = document.getElementById("scale");
+const EACH_TESTS_OWN = "";
+
+// Batch sizes by number, models by name.
+function inOrder(own) {
+  const groups = new Map(own.map(cell => [cell.group, cell.batch_size]));
+  const sorted = [...groups].sort(([a, size], [b, other]) => size - other || (a < b ? -1 : a > b ? 1 : 0));
+  return sorted.map(([group]) => group);
+}
+
+// ---- Speeds. Python does the same for its own tables (speeds.py, table.py); a test holds the two together. ----
+
+function speed(cell, base) {
+  if (!cell || !base || cell.median === null || base.median === null) return null;
+  return cell.better === "lower" ? base.median / cell.median : cell.median / base.median;
+}
+
+function asText(value) {
+  if (value === null) return "";
+  if (value < 9.995) return value.toFixed(2);
+  return value.toFixed(1).replace(/\B(?=(\d{3})+\.)/g, ",");
+}
+
+function ratio(cell, base) {
+  const value = speed(cell, base);
+  const overlap = value !== null && cell !== base
+    && Math.max(cell.lowest, base.lowest) <= Math.min(cell.highest, base.highest);
+  return overlap ? "tie" : asText(value);
+}
+
+function geometricMean(values) {
+  return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
+}
+
+// The machine that the overview compares with.
+function baseMachine() {
+  return baseline.value === EACH_TESTS_OWN ? machines[0].baseline_series : baseline.value;
+}
+
+// The cells of the series that a test compares with.
+function baseSeries(test) {
+  let wanted = test.first.baseline_series;
+  if (baseline.value !== EACH_TESTS_OWN) {
+    const own = test.cells.find(cell => cell.machine_key === baseline.value && cell.represents_machine);
+    wanted = own ? own.series : test.first.slowest_series;
+  }
+  return test.series.find(series => series[0].series === wanted);
+}
+
+function at(series, group) {
+  return series.find(cell => cell.group === group);
+}
+
+// ---- Tables. Text from CSVs is shown by textContent, never as markup. ----
+
+const sorting = new Map(); // id of a table -> heading and direction, which outlast another baseline
+
+function element(name, attributes = {}, ...children) {
+  const made = Object.assign(document.createElement(name), attributes);
+  made.append(...children);
+  return made;
+}
+
+// `rows` have a head, cells, and the classes and data-id of their line; a cell is a text, or an element.
+function table(id, headings, rows) {
+  const head = element("tr");
+  headings.forEach((heading, place) => {
+    const button = element("button", { type: "button", textContent: heading });
+    const header = element("th", { scope: "col" }, button);
+    button.addEventListener("click", () => {
+      const up = header.getAttribute("aria-sort") !== "ascending";
+      sorting.set(id, { heading, up });
+      sort(made, place, up);
+    });
+    head.append(header);
+  });
+  const body = element("tbody");
+  for (const row of rows) {
+    const line = element("tr", { className: row.classes }, element("th", { scope: "row", textContent: row.head }));
+    line.dataset.id = row.id;
+    for (const cell of row.cells) line.append(typeof cell === "string" ? element("td", { textContent: cell }) : cell);
+    body.append(line);
+  }
+  const made = element("table", { id }, element("thead", {}, head), body);
+  const sorted = sorting.get(id);
+  if (sorted && headings.includes(sorted.heading)) sort(made, headings.indexOf(sorted.heading), sorted.up);
+  return made;
+}
+
+function sortValue(row, place) {
+  const text = row.cells[place].textContent;
+  if (place === 0) return text.toLowerCase();
+  const number = parseFloat(text.replace(/,/g, ""));
+  return text === "tie" ? 1 : isNaN(number) ? Infinity : number;
+}
+
+function sort(sorted, place, up) {
+  const headers = [...sorted.tHead.rows[0].cells];
+  headers.forEach(header => header.removeAttribute("aria-sort"));
+  headers[place].setAttribute("aria-sort", up ? "ascending" : "descending");
+  const rows = [...sorted.tBodies[0].rows].map(row => [sortValue(row, place), row]);
+  // What has no figure stands at the end in both directions.
+  rows.sort(([a], [b]) => (a === b ? 0 : a === Infinity ? 1 : b === Infinity ? -1 : (a < b ? -1 : 1) * (up ? 1 : -1)));
+  sorted.tBodies[0].append(...rows.map(([, row]) => row));
+}
+
+function classes(record, isBase) {
+  return [record.published ? "" : "measured", isBase ? "base" : ""].join(" ").trim();
+}
+
+// What the figures of the overview are: the most frequent unit once, any other one with its column.
+function unitsOf(shown) {
+  const units = new Map(shown.map(cell => [cell.overview, `${cell.unit}, ${cell.better} is better`]));
+  const count = unit => [...units.values()].filter(other => other === unit).length;
+  const usual = [...units.values()].reduce((most, unit) => (count(unit) > count(most) ? unit : most));
+  const others = [...units].filter(([, unit]) => unit !== usual).map(([column, unit]) => `${column}: ${unit}`);
+  return [usual, ...others].join("; ");
+}
+
+function showOverview() {
+  const base = machines.find(machine => machine.machine_key === baseMachine());
+  const shown = cells.filter(cell => cell.overview !== null);
+  const columns = [...new Set(shown.map(cell => cell.overview))];
+  const find = (machine, column) =>
+    shown.find(cell => cell.machine_key === machine.machine_key && cell.overview === column);
+  const lines = machines.map(machine => {
+    const speeds = columns.map(column => [find(machine, column), find(base, column)])
+      .filter(([own, other]) => speed(own, other) !== null)
+      .map(([own, other]) => ({ test: own.test, speed: speed(own, other) }));
+    const byTest = [...Map.groupBy(speeds, one => one.test).values()]
+      .map(some => geometricMean(some.map(one => one.speed)));
+    return { machine, tests: byTest.length, overall: byTest.length ? geometricMean(byTest) : null };
+  });
+  const fastest = Math.max(...lines.map(line => line.overall || 0));
+  const rows = lines.map(({ machine, tests: count, overall }) => {
+    const bar = element("td", { className: "overall", textContent: asText(overall) });
+    const part = `${(100 * (overall || 0)) / fastest}%`;
+    bar.style.backgroundSize = `${part} 0.25rem`;
+    const figures = columns.map(column => {
+      const own = find(machine, column);
+      const times = own ? ratio(own, find(base, column)) : "";
+      return own ? own.text + (times && ` (${times})`) : "";
+    });
+    return { id: machine.machine_key, head: machine.label, classes: classes(machine, machine === base),
+      cells: [bar, String(count), ...figures] };
+  });
+  document.getElementById("overview-base").textContent = base.label;
+  document.getElementById("overview-units").textContent = unitsOf(shown);
+  document.getElementById("overview").replaceChildren(
+    table("overview-table", ["machine", "overall", "tests", ...columns], rows));
+}
+
+function figuresTable(test) {
+  const rows = test.series.map(series => ({
+    id: series[0].series, head: series[0].label, classes: classes(series[0], false),
+    cells: test.groups.map(group => {
+      const cell = at(series, group);
+      const failed = cell && cell.median === null;
+      return element("td", { textContent: cell ? cell.text : "", className: failed ? "failed" : "" });
+    }),
+  }));
+  return table(`${test.id}-times`, ["machine", ...test.groups], rows);
+}
+
+function speedsTable(test) {
+  const base = baseSeries(test);
+  const groups = test.groups.filter(group => at(base, group) && at(base, group).median !== null);
+  const best = series => series.find(cell => cell.is_best);
+  const hasBest = test.cells.some(cell => cell.is_best);
+  const rows = test.series.map(series => ({
+    id: series[0].series, head: series[0].label, classes: classes(series[0], series === base),
+    cells: [...groups.map(group => ratio(at(series, group), at(base, group))),
+      ...(hasBest ? [ratio(best(series), best(base))] : [])],
+  }));
+  return table(`${test.id}-speeds`, ["machine", ...groups, ...(hasBest ? ["best"] : [])],
+    rows.filter(row => row.cells.some(text => text)));
+}
+
+// ---- The page ----
+
+function addSection(test) {
+  const { title, unit, better } = test.first;
+  const drawn = test.series.filter(series => series[0].in_chart).length;
+  const leftOut = drawn < test.series.length
+    ? `; the chart shows the ${drawn} fastest of ${test.series.length}` : "";
+  const section = element("section", {},
+    element("h2", { id: `${test.id}-title`, textContent: title }),
+    element("p", {}, `${unit.charAt(0).toUpperCase()}${unit.slice(1)}, median; ${better} is better${leftOut}`,
+      element("span", { id: `${test.id}-scale` })),
+    legend(test),
+    element("div", { id: `${test.id}-chart`, className: "chart" }),
+    element("div", { className: "scroll" }, figuresTable(test)),
+    element("p", {}, "Speed, ", element("b", { id: `${test.id}-base` }), " being 1; higher is better"),
+    element("div", { className: "scroll", id: `${test.id}-speeds-place` }));
+  section.setAttribute("aria-labelledby", `${test.id}-title`);
+  document.querySelector("main").append(section);
+}
+
+function compare() {
+  showOverview();
+  for (const test of tests) {
+    document.getElementById(`${test.id}-base`).textContent = baseSeries(test)[0].label;
+    document.getElementById(`${test.id}-speeds-place`).replaceChildren(speedsTable(test));
+    draw(test);
+  }
+}
+
+// Whether some test is compared with another machine than the overview, though it has figures of that one.
+function eachHasItsOwn() {
+  return tests.some(test => {
+    const own = test.cells.find(cell => cell.machine_key === machines[0].baseline_series && cell.represents_machine);
+    return own && own.series !== test.first.baseline_series;
+  });
+}
+
+if (eachHasItsOwn()) baseline.append(new Option("each test's slowest", EACH_TESTS_OWN));
+for (const machine of [...machines].sort((a, b) => (a.label < b.label ? -1 : 1)))
+  baseline.append(new Option(machine.label, machine.machine_key));
+baseline.value = eachHasItsOwn() ? EACH_TESTS_OWN : machines[0].baseline_series;
+tests.forEach(addSection);
+compare();
+baseline.addEventListener("change", compare);
+scale.addEventListener("change", () => tests.forEach(draw));
+let lastWidth = document.body.clientWidth;
+window.addEventListener("resize", () => {
+  if (document.body.clientWidth === lastWidth) return; // on a phone, scrolling changes the height
+  lastWidth = document.body.clientWidth;
+  tests.forEach(draw);
+});

@@ -1,0 +1,148 @@
+"""CSVs into one DataFrame, a row for each measurement: our own rows, the published ones, those of the older scripts.
+
+CSVs are read row by row, because pandas would fill a torn or short line with empty cells and say nothing.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speed_test.compare import older, ours
+from speed_test.compare.facts import DEFAULTS, FACTS, KIND, TEST, Machine, Measurement, facts_of
+from speed_test.compare.known import LLAMA_2_7B, columns_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "published" / "december_2023.csv"
+
+
+class Unreadable(Exception):
+    """A file that holds no measurements. Its text completes "it ..."."""
+
+
+def find(paths: Iterable[Path]) -> list[Path]:
+    """The CSVs that `paths` are or hold, each once. Raises FileNotFoundError for one that is not there."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found |= dict.fromkeys(sorted(path.rglob("*.csv")))
+        elif path.exists():
+            found[path] = None
+        else:
+            raise FileNotFoundError(path)
+    return list(found)
+
+
+def read(path: Path) -> tuple[list[Measurement], list[str]]:
+    """The measurements of a CSV, and what of it is left out, a sentence for each.
+
+    Raises Unreadable for a file without measurements.
+    """
+    columns, rows, notes = _lines(path)
+    if ours.is_ours(set(columns)):
+        measurements = list(ours.measurements(path, columns, rows, notes))
+    else:
+        try:
+            measurements = list(older.measurements(path, columns, rows, notes))
+        except ValueError as error:
+            raise Unreadable(str(error)) from None
+    if not measurements and not notes:
+        raise Unreadable("has no rows")
+    return measurements, sorted(notes, key=lambda note: int(note.removeprefix("line ").split()[0].rstrip(":")))
+
+
+def _lines(path: Path) -> tuple[list[str], ours.Lines, list[str]]:
+    """The header of a CSV, its other lines as far as they are as wide, and what is left out."""
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise Unreadable("is not text") from None
+    rows = csv.reader(io.StringIO(content, newline=""))
+    try:
+        columns = next(rows)
+        body = [(rows.line_num, row) for row in rows if row]
+    except StopIteration:
+        raise Unreadable("is empty") from None
+    except csv.Error as error:
+        raise Unreadable(f"is no CSV ({error})") from None
+    notes = []
+    # Our scripts end every row with a newline, so a last row without one may have lost the end of its last cell.
+    if not content.endswith("\n") and "code_version" in columns and body and len(body[-1][1]) == len(columns):
+        notes.append(f"line {body.pop()[0]} is cut short")
+    whole = []
+    for number, row in body:
+        if len(row) == len(columns):
+            whole.append((number, row))
+        else:
+            what = "is cut short" if len(row) < len(columns) else "has too many cells"
+            notes.append(f"line {number} {what}")
+    return columns, whole, notes
+
+
+def published() -> Iterator[Measurement]:
+    """The measurements of published/december_2023.csv; published/README.md says where they are from."""
+    with open(PUBLISHED, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            name = row["machine"]
+            facts = [name]
+            if row["gpu_cores"]:
+                facts.append(f"{row['gpu_cores']} GPU cores")
+            if not name.endswith("GB"):
+                facts.append(f"{row['memory_gb']} GB")
+            machine = Machine(f"published {name}", name, ", ".join(facts))
+            cell = {**DEFAULTS, **columns_of(row["experiment"]), "source": "published", "measurement_version": ""}
+            for column, text in row.items():
+                group = LLAMA_2_7B if column == "tokens_per_second" else int(column) if column.isdigit() else None
+                if group is not None and text:
+                    value = None if text == "failed" else float(text)
+                    yield facts_of(cell, machine, group, "ok" if value else "failed"), value
+
+
+def frame(measurements: list[Measurement]) -> "pd.DataFrame":
+    """The DataFrame of all measurements, a row for each."""
+    import pandas as pd
+
+    # Thousands of rows have the same facts, so these are worked on once.
+    places = {facts: place for place, facts in enumerate(dict.fromkeys(facts for facts, _ in measurements))}
+    kinds = pd.DataFrame(list(places), columns=list(FACTS), dtype=object)
+    for column in kinds.columns.drop("batch_size"):
+        kinds[column] = kinds[column].map(_printable)
+    kinds["batch_size"] = kinds["batch_size"].astype(float)
+    _complete_failures(kinds)
+    # What nothing tells of a failure is taken to be as usual.
+    for column, usual in (("precision", "float32"), ("estimated", "False")):
+        kinds.loc[kinds[column] == "", column] = usual
+    kinds["kind"] = kinds.groupby([*TEST, "machine", *KIND], sort=False).ngroup()
+    rows = kinds.take([places[facts] for facts, _ in measurements]).reset_index(drop=True)
+    rows["value"] = pd.Series([value for _, value in measurements], dtype=float)
+    return rows
+
+
+def _printable(text: str) -> str:
+    """`text`, which may come from anybody's CSV, on one line and without what would control a terminal."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def _complete_failures(kinds: "pd.DataFrame") -> None:
+    """Put failed rows where the rows are that worked at other batch sizes.
+
+    A process that failed at the start does not know whether its epochs would have been estimated, for example. So
+    its empty cells are taken from the first row of the same machine and test that worked and agrees in the others.
+    """
+    failed = kinds["status"] != "ok"
+    known = [*TEST, "machine", *KIND]
+    worked = kinds.loc[~failed, known].drop_duplicates()
+    for cells, some in kinds[failed].groupby(known, sort=False):
+        kind = dict(zip(known, cells, strict=True))
+        empty = [column for column in KIND if kind[column] == ""]
+        alike = worked
+        for column in known:
+            if column not in empty:
+                alike = alike[alike[column] == kind[column]]
+        if empty and len(alike):
+            kinds.loc[some.index, empty] = alike[empty].iloc[0].to_numpy()

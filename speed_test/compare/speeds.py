@@ -1,0 +1,243 @@
+"""How fast each machine is against a baseline: at each batch size, at its best, and over all tests."""
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from speed_test.compare.charts import chosen_for_chart, looks, scale
+from speed_test.compare.table import label, ratio
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The keys of a record, in the order of the CSV.
+KEYS = (
+    *("experiment", "machine", "published", "marks", "batch_size", "model", "unit", "median", "lowest", "highest"),
+    *("count", "status", "baseline", "speed", "tie", "framework", "dataset", "input_size", "figure", "better"),
+    *("test", "title", "chart", "label", "name", "series", "machine_key", "group", "across"),
+    *("text", "spread", "speed_text", "is_best", "represents_machine", "baseline_series", "slowest_series"),
+    *("overview", "overview_text", "in_chart", "scale", "colour", "pattern"),
+)
+OVERALL_UNIT = "times the baseline's speed"
+
+
+# ---- Who is compared with whom ----
+
+
+def machines_called(cells: "pd.DataFrame", wanted: str) -> list[str]:
+    """The machines with figures that `wanted` names, by their keys.
+
+    A name that is one machine's own goes before one that is a part of others': "M3" before "M3 Max".
+    """
+    machines = cells[cells["count"] > 0].drop_duplicates("machine")
+    names = [
+        (key, key.lower(), name.lower(), label.lower())
+        for key, name, label in machines[["machine", "machine_name", "machine_label"]].itertuples(index=False)
+    ]
+    own = [key for key, *forms in names if wanted.lower() in forms[:2]]
+    part = wanted.lower().replace("_", " ")
+    return own or [key for key, *forms in names if any(part in form.replace("_", " ") for form in forms)]
+
+
+def _representatives(test: "pd.DataFrame") -> dict[str, str]:
+    """For each machine of a test that has figures, the series to compare others with.
+
+    Of its several kinds of figures it is the one that most series can be compared with; of those, the one with the
+    fewest marks. The machine with the most comparable one comes first.
+    """
+    groups = test.groupby("series", sort=False)["group"].agg(set)
+    done = test[test["count"] > 0].drop_duplicates("series")
+    ranked = sorted(
+        (-sum(bool(groups[series] & other) for other in groups), len(marks), place, machine, series)
+        for place, (machine, series, marks) in enumerate(
+            done[["machine", "series", "marks"]].itertuples(index=False, name=None)
+        )
+    )
+    found: dict[str, str] = {}
+    for *_, machine, series in ranked:
+        found.setdefault(machine, series)
+    return found
+
+
+def _slowest(test: "pd.DataFrame") -> str:
+    """The series that is the slowest at the batch size (or with the model) that most of them have."""
+    done = test[test["count"] > 0].sort_values(["batch_size", "group"], kind="stable")
+    if done.empty:
+        return str(test["series"].iloc[0])
+    group = done.groupby("group", sort=False)["series"].nunique().idxmax()
+    there = done[done["group"] == group]
+    return str(there.sort_values("cost", ascending=False, kind="stable")["series"].iloc[0])
+
+
+def _overall_baseline(cells: "pd.DataFrame", candidates: Iterable[str]) -> str:
+    """The one machine that is compared with over all tests: of `candidates` the one with figures in most tests.
+
+    Where that says nothing, the slowest of those with figures in most tests.
+    """
+    import numpy as np
+
+    shown = cells[cells["overview"].notna()]
+    tests = shown.groupby("machine", sort=False)["test"].nunique()
+    ours = tests[tests.index.isin(list(candidates))]
+    if len(ours):
+        return str(ours.idxmax())
+    costs = np.log(shown["cost"])
+    # Against the mean of each column, as machines have figures in different ones.
+    slowness = (costs - costs.groupby(shown["overview"]).transform("mean")).groupby(shown["machine"], sort=False).mean()
+    return str(slowness[tests[tests == tests.max()].index].idxmax())
+
+
+# ---- Speeds ----
+
+
+def _against(cells: "pd.DataFrame", bases: "pd.DataFrame", on: list[str]) -> tuple["pd.Series", "pd.Series"]:
+    """Speed of each cell against the base with equal values in the columns `on` (NaN without one), and whether the two
+    are a tie: their figures overlap, from the lowest to the highest."""
+    given = [*on, "cell", "median", "lowest", "highest"]
+    both = cells[[*given, "better"]].merge(bases[given], how="left", on=on, suffixes=("", "_base"))
+    both.index = cells.index
+    times = both["median_base"] / both["median"]
+    speed = times.where(both["better"] == "lower", 1 / times)
+    overlap = both[["lowest", "lowest_base"]].max(axis=1) <= both[["highest", "highest_base"]].min(axis=1)
+    return speed, overlap & (both["cell"] != both["cell_base"]) & speed.notna()
+
+
+def compare(cells: "pd.DataFrame", wanted: str | None, here: list[str]) -> "pd.DataFrame":
+    """`cells` (see table.cells) with the speed of each against the baseline of its test.
+
+    The baseline is a machine called `wanted`, or else this one, whose keys are `here`; in a test without figures of
+    it, the slowest. Adds: baseline, baseline_series, slowest_series, represents_machine; speed, tie, speed_text,
+    best_text; overview (the column of the overview that the cell stands in, or None), overview_speed,
+    overview_speed_text, overview_text, and overall_baseline (its machine's key).
+    """
+    cells = cells.copy()
+    mine = machines_called(cells, wanted) if wanted else here
+    for _, test in cells.groupby("test", sort=False):
+        representatives = _representatives(test)
+        slowest = _slowest(test)
+        base = next((series for machine, series in representatives.items() if machine in mine), slowest)
+        cells.loc[test.index, "represents_machine"] = test["series"].isin(list(representatives.values()))
+        cells.loc[test.index, "slowest_series"] = slowest
+        cells.loc[test.index, "baseline_series"] = base
+        cells.loc[test.index, "baseline"] = test.loc[test["series"] == base, "label"].iloc[0]
+    is_base = cells["series"] == cells["baseline_series"]
+    cells["speed"], cells["tie"] = _against(cells, cells[is_base], on=["test", "group"])
+    cells["speed_text"] = _texts(cells["speed"], cells["tie"])
+    best_texts = _texts(*_against(cells, cells[is_base & cells["is_best"]], on=["test"]))
+    cells["best_text"] = best_texts.where(cells["is_best"], "")
+    cells["overview"] = _overview(cells)
+    base_machine = _overall_baseline(cells, mine)
+    cells["overall_baseline"] = base_machine
+    shown = cells[cells["overview"].notna()]
+    speed, tie = _against(shown, shown[shown["machine"] == base_machine], on=["overview"])
+    cells["overview_speed"] = speed
+    cells["overview_speed_text"] = _texts(speed, tie).reindex(cells.index).fillna("")
+    pairs = zip(shown["text"], _texts(speed, tie), strict=True)
+    cells["overview_text"] = ""
+    cells.loc[shown.index, "overview_text"] = [f"{figure} ({times})" if times else figure for figure, times in pairs]
+    return cells
+
+
+def _texts(speed: "pd.Series", tie: "pd.Series") -> "pd.Series":
+    return speed.combine(tie, ratio).astype(object)
+
+
+# ---- Over all tests ----
+
+
+def _overview(cells: "pd.DataFrame") -> "pd.Series":
+    """For each cell the column of the overview that it stands in, or None.
+
+    Of a machine's kinds of figures in a test the one with the fewest marks stands there, at its best batch size: real
+    figures before synthetic ones, for example. Where a test has several models, there is a column for each that two
+    machines have (if there is none, for each model), because no figure of one model can be compared with another's.
+    """
+    done = cells[cells["count"] > 0].copy()
+    done["marks_count"] = done["marks"].map(len)
+    done["column"] = done["title"]
+    models = done["across"] == "model"
+    done.loc[models, "column"] = done["title"] + ": " + done["group"]
+    machines = done.groupby("column")["machine"].transform("nunique")
+    shared = (machines > 1) | ~models
+    shared |= ~shared.groupby(done["test"]).transform("any")
+    fewest = done.groupby(["test", "machine", done["group"].where(models, "")])["marks_count"].transform("min")
+    found = done[shared & (done["is_best"] | models) & (done["marks_count"] == fewest)]
+    # Two kinds with equally many marks: the one whose marks come first in the alphabet.
+    found = found.drop_duplicates(["machine", "column"])
+    return found["column"].reindex(cells.index).astype(object).where(lambda column: column.notna(), None)
+
+
+def overall(compared: "pd.DataFrame") -> "pd.DataFrame":
+    """A row for each machine: its speed over all tests against the overall baseline.
+
+    That is the geometric mean over the tests that both completed (of a test with several models, the geometric mean
+    over the models that both have, so that each test counts once). `count` is how many tests that are, `lowest` and
+    `highest` are the speeds in the slowest and the fastest of them. Missing tests are left out, never filled.
+    """
+    import numpy as np
+
+    shown = compared[compared["overview"].notna()]
+    logs = np.log(shown["overview_speed"]).groupby([shown["machine"], shown["test"]], sort=False).mean().dropna()
+    found = shown.drop_duplicates("machine").set_index("machine", drop=False)
+    for name in ("mean", "min", "max"):
+        found[name] = np.exp(logs.groupby("machine").agg(name))
+    found["tests"] = logs.groupby("machine").size().reindex(found.index).fillna(0).astype(int)
+    marks = {
+        machine: tuple(dict.fromkeys(mark for own in some for mark in own))
+        for machine, some in shown.groupby("machine")["marks"]
+    }
+    found["marks"] = [marks[machine] for machine in found["machine"]]
+    found["label"] = [
+        label(*row) for row in found[["machine_label", "published", "marks"]].itertuples(index=False, name=None)
+    ]
+    found["text"] = found["mean"].map(ratio)
+    found = found.reset_index(drop=True)
+    return found.sort_values(["published", "machine_name", "machine_label", "machine"], ignore_index=True)
+
+
+# ---- Records, for programs and for the page ----
+
+
+def records(compared: "pd.DataFrame") -> list[dict]:
+    """A record (see KEYS) for each machine over all tests, and then for each cell. What is unknown is None."""
+    found = compared.rename(columns={"machine": "machine_key", "machine_label": "machine"})
+    found["model"] = found["group"].where(found["across"] == "model", found["model"])
+    found["marks"] = [" ".join(marks) for marks in found["marks"]]
+    found["in_chart"] = chosen_for_chart(compared)
+    found["scale"] = compared["test"].map(
+        {name: scale(test) for name, test in compared[found["in_chart"]].groupby("test")}
+    )
+    look = looks(compared)
+    found["colour"], found["pattern"] = zip(*(look[series] for series in found["series"]), strict=True)
+    found["tie"] = found["tie"].astype(object).where(found["speed"].notna(), None)
+    return [*_overall_records(compared), *_plain(found[list(KEYS)])]
+
+
+def _overall_records(compared: "pd.DataFrame") -> list[dict]:
+    found = overall(compared)
+    base = found.loc[found["machine"] == found["overall_baseline"], "label"].iloc[0]
+    told = found[["published", "lowest", "highest", "label", "text"]].copy()
+    told["machine"], told["machine_key"], told["series"] = found["machine_label"], found["machine"], found["machine"]
+    told["name"], told["marks"] = found["machine_name"], [" ".join(marks) for marks in found["marks"]]
+    told["median"] = told["speed"] = found["mean"]
+    told["lowest"], told["highest"], told["count"] = found["min"], found["max"], found["tests"]
+    told["speed_text"], told["baseline"], told["baseline_series"] = found["text"], base, found["overall_baseline"]
+    told = told.assign(experiment="overall", test="overall", title="Overall", unit=OVERALL_UNIT, better="higher")
+    told["status"] = "ok"
+    return _plain(told.reindex(columns=list(KEYS)))
+
+
+def _plain(found: "pd.DataFrame") -> list[dict]:
+    """Records of Python's own types, as JSON has them."""
+    whole = ("batch_size", "count")
+    return [
+        {
+            key: None
+            if value is None or (isinstance(value, float) and math.isnan(value))
+            else int(value)
+            if key in whole
+            else value
+            for key, value in row.items()
+        }
+        for row in found.to_dict("records")
+    ]
