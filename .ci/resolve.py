@@ -1,4 +1,4 @@
-"""Do requirements.txt and the header of each script resolve on every platform, to versions that work together?
+"""Do the requirements files and the header of each script resolve on every platform, to versions that work together?
 
     python .ci/resolve.py
 
@@ -33,7 +33,8 @@ def dependencies(source: Path) -> str:
     """The requirements in `source`, a script with a PEP 723 header or a requirements file, one on a line."""
     text = source.read_text(encoding="utf-8")
     if source.suffix == ".txt":
-        return text
+        # The path in a line such as "-r requirements.txt" is relative to the file, which is about to be copied.
+        return re.sub(r"^-r (.*)$", lambda line: dependencies(ROOT / line[1]), text, flags=re.MULTILINE)
     block = re.search(r"^# /// script\n((?:#.*\n)+?)# ///$", text, flags=re.MULTILINE)
     header = tomllib.loads("".join(line[2:] + "\n" for line in block[1].splitlines()))
     return "\n".join(header["dependencies"])
@@ -72,6 +73,7 @@ def fits(package: str, version: str, platform: str, found: dict[str, str]) -> bo
 def main() -> None:
     sources = [
         ROOT / "requirements.txt",
+        ROOT / "requirements-dev.txt",
         *sorted(file for file in ROOT.glob("*.py") if "# /// script" in file.read_text()),
     ]
     jobs = list(itertools.product(sources, PLATFORMS, PYTHONS))
