@@ -18,7 +18,7 @@ MEASUREMENT_VERSION = 1
 
 _MACHINE_AND_RUN = {
     "framework": "pytorch, tensorflow or llamacpp",
-    "framework_version": "its version",
+    "framework_version": "version of the framework",
     "device": "mps (Apple GPU), cuda (NVIDIA GPU) or cpu",
     "machine": "chip, memory and cores, as in the name of the file",
     "chip": "the GPU's name on an NVIDIA machine, else the processor's",
@@ -37,7 +37,7 @@ _MACHINE_AND_RUN = {
 _COMPARED = {
     "measurement_version": "how it was measured: rows of two versions are never pooled (CHANGES.md)",
     "figure": "the column that machines are compared by",
-    "unit": "what that column counts",
+    "unit": "unit of that column",
     "better": "lower or higher: which of two figures is the better one",
 }
 
@@ -78,13 +78,13 @@ COLUMNS = tuple(TRAINING)
 FIXED_OF_GENERATION = 34
 GENERATION = {
     "question": "what was asked",
-    "question_iter": "for which time, from 1",
+    "question_iter": "how many times it has been asked, from 1",
     "total_time": "seconds from the prompt to the last token",
     "answer": "the text",
     "answer_char_len": "characters of the text",
-    "chars_per_second": "those by total_time",
+    "chars_per_second": "characters of the text per second of total_time",
     "answer_token_len": "tokens of the answer",
-    "tokens_per_second": "those by total_time: what a person gets who waits for the answer",
+    "tokens_per_second": "tokens of the answer per second of total_time, as a person waits for it",
     "prompt_tokens": "tokens of the prompt, chat template included",
     "prompt_seconds": "seconds to read the prompt",
     "prompt_tokens_per_second": "tokens of the prompt read per second",
@@ -100,7 +100,7 @@ GENERATION = {
     **_MACHINE_AND_RUN,
     "time_to_first_token": "seconds from the prompt to the first token",
     "engine_prompt_tokens_per_second": "the rate of the prompt as llama.cpp counts it itself",
-    "engine_generation_tokens_per_second": "the same of generation: without Python and without choosing the token",
+    "engine_generation_tokens_per_second": "the rate of generation as llama.cpp counts it: without Python and sampling",
     "architecture": "the model's family, as its file says",
     "parameters": "number of weights",
     "context": "tokens of context",

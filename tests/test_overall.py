@@ -86,7 +86,7 @@ def test_overall_and_overview_come_first_in_every_output(tmp_path):
     assert [line for line in text.splitlines() if len(line) > 80] == []
     markdown = compare("--baseline=Chip A", "--format=markdown", cwd=tmp_path).stdout
     assert markdown.startswith("<!-- overview -->\n\n| machine | overall | tests |")
-    assert "| Chip B (synthetic) | 4.00 | 2 | 50.0 (2.00) | 50.0 (8.00) |" in markdown.split("<!-- end of")[0]
+    assert "| Chip B<br>(synthetic) | 4.00 | 2 | 50.0 (2.00) | 50.0 (8.00) |" in markdown.split("<!-- end of")[0]
     table = csv.DictReader(io.StringIO(compare("--baseline=Chip A", "--format=csv", cwd=tmp_path).stdout))
     assert next(table)["experiment"] == "overall"
 

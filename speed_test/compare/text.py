@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from speed_test.compare.speeds import overall
+from speed_test.compare.table import label
 from speed_test.screen import aligned, say
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def print_markdown(compared: "pd.DataFrame") -> None:
     found = overall(compared)
     base = found.loc[found["machine"] == found["overall_baseline"], "label"].iloc[0]
     say("<!-- overview -->\n")
-    _print_pipes(overview_table(compared))
+    _print_pipes(_narrow(overview_table(compared), found), escaped=True)
     say(f"\n{' '.join(OVERALL.split())}; {_escaped(base)} being 1; higher is better.")
     say("The other columns have the best figure of each test, and in brackets the speed:")
     say("; ".join(_escaped(line) for line in _units(compared)) + ".")
@@ -208,9 +209,18 @@ def _kinds(compared: "pd.DataFrame") -> Lines:
     return [[str(cells[2]), "; ".join(sorted(set(kind)))] for cells, kind in machines["kind"]]
 
 
-def _print_pipes(lines: Lines, numbers: bool = True) -> None:
+def _narrow(overview: Lines, found: "pd.DataFrame") -> Lines:
+    """The overview as Markdown: its many columns fit on a page if machines have short names and headings break."""
+    short = found["machine_name"].where(~found["machine_name"].duplicated(keep=False), found["machine_label"])
+    names = [label(*row) for row in zip(short, found["published"], found["marks"], strict=True)]
+    headings = [re.sub(r"(?<=,) | (?=on )|(?<=:) ", "<br>", _escaped(heading)) for heading in overview[0]]
+    lines = [[_escaped(name).replace(" (", "<br>("), *line[1:]] for name, line in zip(names, overview[1:], strict=True)]
+    return [headings, *lines]
+
+
+def _print_pipes(lines: Lines, numbers: bool = True, escaped: bool = False) -> None:
     for number, line in enumerate(lines):
-        say("| " + " | ".join(_escaped(cell) for cell in line) + " |")
+        say("| " + " | ".join(cell if escaped else _escaped(cell) for cell in line) + " |")
         if number == 0:
             say("| --- |" + (" ---: |" if numbers else " --- |") * (len(line) - 1))
 
