@@ -50,6 +50,7 @@ EXPERIMENT = Experiment(
     unit="tokens per second (answer by total time)",
     better="higher",
     columns=GENERATION_COLUMNS,
+    identity=("question", "question_iter"),
 )
 
 QUESTIONS = (
@@ -112,13 +113,13 @@ def load_data(options: Options) -> Path:
         return synthetic_llama2(options.data_dir / SYNTHETIC_FILE, QUESTIONS)
     if options.data == "synthetic":
         raise BadInput("--data=synthetic: it makes a model of its own; leave out --path_to_gguf_model")
-    return path if path.is_file() else hub_file(REPOSITORY, FILE, options.data_dir)
+    return path if path.is_file() else hub_file(REPOSITORY, FILE, options.data_dir, begins=b"GGUF")
 
 
 def describe(options: Options) -> Experiment:
     """The experiment with the facts of the model's file, which name the CSV and stand in each row."""
-    model = llamacpp.inspect_model(load_data(options))
     questions = QUESTIONS[: options.num_questions]
+    model = llamacpp.inspect_model(load_data(options), questions)
     model.require_room(questions, options.max_tokens, CONTEXT)
     times = "once" if options.num_times_per_question == 1 else f"{options.num_times_per_question} times"
     asked = f"{count(len(questions), 'question')}, {times} each, {options.max_tokens} tokens an answer"

@@ -126,6 +126,16 @@ def decode(jpeg: bytes, name: str) -> "Tensor":
     return resize(image, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
 
 
+def share_by_files(worker: int) -> None:
+    """Let a worker process share tensors through the file system, by their names.
+
+    The default way needs an open file for each tensor, and the system limits how many there may be.
+    """
+    import torch
+
+    torch.multiprocessing.set_sharing_strategy("file_system")
+
+
 # ---- Model and training step ----
 
 
@@ -138,8 +148,6 @@ def training(batch_size: int, options: Options) -> Epochs:
     from speed_test.frameworks.pytorch import rewind_of
 
     torch.manual_seed(SEED)
-    # The default strategy needs an open file for each tensor, and the system limits how many there may be.
-    torch.multiprocessing.set_sharing_strategy("file_system")
     device = torch.device(options.device)
     model = torchvision.models.resnet50(num_classes=CLASSES).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
@@ -152,6 +160,7 @@ def training(batch_size: int, options: Options) -> Epochs:
         shuffle=True,
         generator=torch.Generator().manual_seed(SEED),
         num_workers=workers,
+        worker_init_fn=share_by_files if workers else None,
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
     )

@@ -4,6 +4,7 @@ Children are spawned, not forked: a child leaves nothing behind for the next one
 """
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -19,16 +20,22 @@ from typing import Any
 
 from speed_test import screen
 
-# How the frameworks say that memory has run out: CUDA, MPS (the second and third), PyTorch's CPU
-# allocator, TensorFlow, cuBLAS and cuDNN. MPS and the CPU raise a plain RuntimeError.
+# How the frameworks and the system say that memory has run out: CUDA, MPS (the second and third), PyTorch's CPU
+# allocator, TensorFlow, cuBLAS and cuDNN, the system, and its loader of libraries under `ulimit -v`. MPS and the CPU
+# raise a plain RuntimeError.
 OUT_OF_MEMORY = (
     "out of memory",
     "Invalid buffer size",
     "can't allocate memory",
     "OOM when allocating",
     "ALLOC_FAILED",
+    "Cannot allocate memory",
+    "failed to map segment",
 )
 
+KILL = 9  # signal.SIGKILL, which Windows does not have
+SECONDS_OF_A_STOP = 5  # between two looks at a child, which are a tenth of a second apart
+SECONDS_TO_NAME = 120  # without a sign of life, until the user is told
 SECONDS_TO_EXIT = 30  # for a child that is done, to shut down its driver and its workers
 SECONDS_TO_END = 2  # for a child that is stopped, to clean up before it is killed
 
@@ -37,41 +44,68 @@ class ChildFailed(Exception):
     """The child that prepares a run ended without an answer. Its text is one sentence."""
 
 
-class Interrupt:
-    """Turns Ctrl-C into a flag, so that it cannot interrupt the writing of a row."""
+# Ctrl-C, `kill`, and a terminal that is closed. Windows has no SIGHUP.
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
-    caught = False
+
+class Interrupt:
+    """Turns Ctrl-C and the like into a flag, so that they cannot interrupt the writing of a row.
+
+    `caught` is the number of the signal, or 0.
+    """
+
+    caught = 0
 
     def __enter__(self) -> "Interrupt":
-        signal.signal(signal.SIGINT, self._catch)
+        hangup = getattr(signal, "SIGHUP", None)
+        ignored = {hangup} if hangup and signal.getsignal(hangup) == signal.SIG_IGN else set()  # `nohup` does that
+        self._before = {number: signal.signal(number, self._catch) for number in STOP_SIGNALS if number not in ignored}
         return self
 
     def __exit__(self, *_) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
-    def _catch(self, *_) -> None:
-        self.caught = True
+    def _catch(self, number: int, _) -> None:
+        self.caught = number
+
+    @property
+    def exit_status(self) -> int:
+        """As the shell has it: 130 after Ctrl-C."""
+        return 128 + (self.caught or signal.SIGINT)
 
     def start(self, process: BaseProcess) -> None:
-        """Start a child that ignores Ctrl-C from its first instruction on: the terminal sends it to all processes."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """Start a child that ignores these signals from its first instruction on: a terminal sends them to all
+        processes, and so does Python to its own helper that cleans up after killed children."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         try:
             process.start()
         finally:
-            signal.signal(signal.SIGINT, self._catch)
+            for number in self._before:
+                signal.signal(number, self._catch)
 
 
 class Child:
     """A spawned process that runs `job(send, *arguments)`, and what it sends."""
 
-    def __init__(self, job: Callable, arguments: tuple, interrupt: Interrupt) -> None:
+    def __init__(
+        self, job: Callable, arguments: tuple, interrupt: Interrupt, stall_timeout: float | None = None
+    ) -> None:
+        """If `stall_timeout` is given, a child that shows no sign of life for so many seconds is ended. A message is
+        a sign of life, and so is a call of `send.alive()`."""
         context = multiprocessing.get_context("spawn")
         self._pipe, childs_end = context.Pipe()
+        self._pulse = context.RawValue("Q", 0)
         self._interrupt = interrupt
+        self._stall_timeout = stall_timeout
+        self._seen = (0, time.monotonic())
+        self._looked = time.monotonic()
+        self._named = False
         self._kills = _system_kills()
         self._done = False
         self._raised: tuple[str, str] | None = None
-        self._process = context.Process(target=_main, args=(childs_end, job, arguments))
+        self._process = context.Process(target=_main, args=(childs_end, self._pulse, job, arguments))
         interrupt.start(self._process)
         childs_end.close()  # so that the pipe ends with the child
 
@@ -100,18 +134,41 @@ class Child:
                 alive = self._process.is_alive()
                 while not self._interrupt.caught and self._pipe.poll(0.1 if alive else 0):
                     yield self._pipe.recv()
+                    self._seen = (self._pulse.value, time.monotonic())
                     with contextlib.suppress(OSError):  # the child is gone already
                         self._pipe.send("go on")
                 if self._interrupt.caught:
                     raise KeyboardInterrupt
                 if not alive:
                     return
+                self._check_for_life()
         except (EOFError, ConnectionResetError):
             self._process.join(SECONDS_TO_EXIT)
         except KeyboardInterrupt:
             yield from self._stop()
             raise
         finally:
+            _end(self._process)
+
+    def _check_for_life(self) -> None:
+        """Warn of a child that shows no sign of life, and end it after the limit."""
+        (pulse, since), looked, self._looked = self._seen, self._looked, time.monotonic()
+        stopped_ourselves = self._looked - looked > SECONDS_OF_A_STOP  # by Ctrl-Z, which stops the child as well
+        if self._pulse.value != pulse or stopped_ourselves:
+            self._seen = (self._pulse.value, time.monotonic())
+            self._named = False
+            return
+        silent = time.monotonic() - since
+        if not self._stall_timeout or silent < min(SECONDS_TO_NAME, self._stall_timeout):
+            return
+        if not self._named:
+            self._named = True
+            screen.warn(
+                f"process {self._process.pid} has shown no progress for {screen.duration(silent)}; it will be ended "
+                f"after {screen.duration(self._stall_timeout)} of that (--stall_timeout)"
+            )
+        if silent >= self._stall_timeout:
+            self._raised = "failed", f"showed no progress for {screen.duration(silent)} and was ended"
             _end(self._process)
 
     def answers(self) -> dict[str, Any]:
@@ -144,13 +201,22 @@ class Child:
     def _ending(self) -> tuple[str, str]:
         """Status and reason for a child that ended without sending one."""
         code = self._process.exitcode
+        if code == 128 + signal.SIGTERM:  # see _main
+            return "failed", "was ended by SIGTERM"
         if code is None or code >= 0:
             return "failed", f"ended without a word, with exit status {code}"
-        if code == -signal.SIGKILL and _system_kills() > self._kills:
+        if code == -KILL and _system_kills() > self._kills:
             return "out_of_memory", "was killed by the system, which had run out of memory"
-        name = signal.Signals(-code).name
-        hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-        return "failed", f"was killed by {name}{hint}"
+        hint = ", as the system does when memory runs out" if code == -KILL else ""
+        return "failed", f"was killed by {_signal_name(-code)}{hint}"
+
+
+def _signal_name(number: int) -> str:
+    """ "SIGSEGV"; a real-time signal has only a number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _end(process: BaseProcess) -> None:
@@ -181,23 +247,47 @@ def _system_kills() -> int:
         return 0
 
 
-def _main(pipe: Connection, job: Callable, arguments: tuple) -> None:
+class Send:
+    """What a child reports with: `send(kind, content)`, and `send.alive()` for each step of long work."""
+
+    def __init__(self, pipe: Connection, pulse: Any) -> None:
+        self._pipe = pipe
+        self._pulse = pulse
+
+    def __call__(self, kind: str, content: object) -> None:
+        """Return once the parent has dealt with it, so that nothing is saved or printed while an epoch is timed."""
+        self._pipe.send((kind, content))
+        self._pipe.recv()
+
+    def alive(self) -> None:
+        """Show progress. Costs a tenth of a microsecond: it adds to a number in shared memory."""
+        self._pulse.value += 1
+
+
+def _main(pipe: Connection, pulse: Any, job: Callable, arguments: tuple) -> None:
     """The child: run the job, and send the exception that ended it, if one did."""
     screen.open_streams()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _wake_with_parents_death()
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # runs `finally` blocks and exit handlers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _allow_open_files()
-
-    def send(kind: str, content: object) -> None:
-        """Return once the parent has dealt with it, so that nothing is saved or printed while an epoch is timed."""
-        pipe.send((kind, content))
-        pipe.recv()
-
+    send = Send(pipe, pulse)
     try:
         job(send, *arguments)
     except Exception as error:
+        if hasattr(signal, "SIGCHLD"):  # torch's handler raises for a dead loader process, anywhere: here too
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         send("failed", explain(error))
+
+
+def _wake_with_parents_death() -> None:
+    """Let Linux continue this process, if it is stopped, when its parent dies, so that `_end_with_parent` can work."""
+    pr_set_pdeathsig = 1  # https://man7.org/linux/man-pages/man2/pr_set_pdeathsig.2const.html
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGCONT)
 
 
 def _end_with_parent() -> None:

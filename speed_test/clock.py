@@ -54,6 +54,8 @@ class Clock:
         self.shared: dict[str, object] = {} if batch_size is None else {"batch_size": batch_size}
         self.rate: float | None = None  # the compute limit, once it is measured
         self._send = send
+        # Shows the parent that work goes on; see child.Send.
+        self.alive: Callable[[], None] = getattr(send, "alive", lambda: None)
 
     def wait(self) -> None:
         """Return once the device has done all that it was given."""
@@ -78,8 +80,13 @@ class Clock:
         self.shared["compiled"] = False
         first = epochs.to_device(*next(iter(epochs.batches())))
         self.get_ready(epochs.step, first, epochs.samples, epochs.rewind)
-        for number in range(1, self.options.epochs + 1):
+        for number in self.epoch_numbers():
             self.send_row(self.time_epoch(number, epochs))
+
+    def epoch_numbers(self) -> list[int]:
+        """The epochs to time, from 1: all of --epochs but those that --resume has found in the CSV."""
+        done = {epoch for batch_size, epoch in self.options.done if batch_size == str(self.batch_size)}
+        return [number for number in range(1, self.options.epochs + 1) if str(number) not in done]
 
     def get_ready(self, step: Callable[..., Any], first: "Batch", samples: int, rewind: Callable[[], None]) -> None:
         """Everything that comes before the first epoch: warm up, measure the compute limit, rewind.
@@ -111,6 +118,7 @@ class Clock:
                 for _ in range(WARMUP_STEPS):
                     step(*batch)
                     self.wait()
+                    self.alive()
                     if time.perf_counter() - since > WARMUP_SECONDS:
                         break
             return time.perf_counter() - start
@@ -127,6 +135,7 @@ class Clock:
                 for _ in range(steps):
                     step(*batch)
                 self.wait()
+                self.alive()
                 seconds = time.perf_counter() - start
                 if seconds < BLOCK_SECONDS and time.perf_counter() - begin < COMPUTE_SECONDS:
                     steps *= 2
@@ -157,9 +166,12 @@ class Clock:
     def time_repeats(self, repeats: "Repeats") -> None:
         """Warm up on the first item, then do and time the work of each."""
         warmup_seconds = self._warm_up_repeats(repeats)
-        total = len(repeats.items) * repeats.yields
+        items = [
+            (number, item) for number, item in enumerate(repeats.items, start=1) if not self._is_done(number, item)
+        ]
+        total = len(items) * repeats.yields
         with progress_bar(self.experiment.model, total, repeats.unit, repeats.quiet) as bar:
-            for number, item in enumerate(repeats.items, start=1):
+            for number, item in items:
                 if repeats.rewind:
                     repeats.rewind()
                 started_at = _now()
@@ -171,6 +183,7 @@ class Clock:
                     seconds.append(time.perf_counter() - start)
                     yielded.append(thing)
                     bar.update()
+                    self.alive()
                 self.wait()
                 seconds.append(time.perf_counter() - start)
                 if repeats.row:
@@ -180,6 +193,10 @@ class Clock:
                 row = {**self.shared, "status": "ok", "started_at": started_at, **row}
                 self.send_row(row)
                 self.say(repeats.line(row) if repeats.line else self._line(row, number, len(repeats.items)))
+
+    def _is_done(self, number: int, item: Any) -> bool:
+        """Whether --resume has found the row of an item: a tuple by its values, anything else by its number."""
+        return (tuple(map(str, item)) if isinstance(item, tuple) else ("", str(number))) in self.options.done
 
     def _warm_up_repeats(self, repeats: "Repeats") -> float:
         with working("Warming up"):
@@ -273,6 +290,7 @@ class Epoch:
         self.samples += size
         self._steps += 1
         self._bar.update(size)
+        self._clock.alive()
         self.at_limit = self._steps == self._clock.options.max_steps or time.perf_counter() >= self._stop_at
 
     def row(self, train_loss: float) -> dict:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from speed_test.experiment import Experiment
+from speed_test.screen import reason
 
 Value = TypeVar("Value")
 
@@ -33,6 +34,10 @@ class Options(argparse.Namespace):
     time_limit: float | None
     results_dir: Path
     device: str
+    stall_timeout: float
+    resume: bool
+    # What --resume has found in the CSV: the cells of Experiment.identity, of each row that need not be measured again.
+    done: frozenset[tuple[str, ...]]
 
     def changed(self, **changes: object) -> "Options":
         """A copy with some options changed."""
@@ -54,6 +59,10 @@ class Parser(argparse.ArgumentParser):
         parsed, unknown = self.parse_known_args(args, namespace or Options())
         if unknown:
             self.error(self._unknown(unknown[0]))
+        for action in self._actions:
+            # Python 3.11 takes the "--" of `--option=--` for the end of all options, and leaves an empty list.
+            if action.option_strings and getattr(parsed, action.dest, None) == []:
+                self.error(f"argument {action.option_strings[0]}: '--' is no value; write --option=value")
         return parsed
 
     def _unknown(self, argument: str) -> str:
@@ -164,6 +173,19 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         metavar="NAME",
         help="mps (Apple GPU), cuda (NVIDIA GPU), cpu, or auto: the first of these there is (default: %(default)s)",
     )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="leave out what the CSV already has from the same machine, data, versions and code",
+    )
+    parser.add_argument(
+        "--stall_timeout",
+        type=argument(_seconds, "a number of seconds above 0"),
+        default=1800.0,
+        metavar="SECONDS",
+        help="end a batch size in which no step has ended for so long (default: 1800)",
+    )
+    parser.set_defaults(done=frozenset())
     return parser
 
 
@@ -248,12 +270,12 @@ def _check_folders(parser: Parser, options: Options, results: str) -> None:
     try:
         _check_folder(options.data_dir)
     except OSError as error:
-        parser.error(f"--data_dir: {_quoted(options.data_dir)} cannot be read ({error.strerror}); name another folder")
+        parser.error(f"--data_dir: {_quoted(options.data_dir)} cannot be read ({reason(error)}); name another folder")
     try:
         check_writable(options.results_dir / results)
     except OSError as error:
         parser.error(
-            f"--results_dir: {_quoted(options.results_dir)} cannot be written ({error.strerror}); name another folder"
+            f"--results_dir: {_quoted(options.results_dir)} cannot be written ({reason(error)}); name another folder"
         )
 
 

@@ -20,6 +20,7 @@ class Experiment:
     `figure` is the column that machines are compared by, `unit` says what it counts, and `better` is "lower" or
     "higher". `columns` are those of the CSV (None: the ones of a training test).
 
+    `identity` are the columns that tell the rows of one run apart: `--resume` knows by them what is done.
     `name` is the value of the column `experiment`; by default framework and data set, such as "pytorch_cifar100".
     `facts` are columns of every row, and `header` the lines at the start of a run, where only the run knows them.
 
@@ -43,6 +44,7 @@ class Experiment:
     unit: str = "seconds per epoch"
     better: str = "lower"
     columns: tuple[str, ...] | None = None
+    identity: tuple[str, ...] = ("batch_size", "epoch")
     name: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)
     header: str = ""

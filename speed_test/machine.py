@@ -184,9 +184,11 @@ def cpu_cores() -> int | None:
     counts = [psutil.cpu_count(logical=False) or os.cpu_count() or 0]
     if hasattr(os, "sched_getaffinity"):
         counts.append(len(os.sched_getaffinity(0)))
-    quota = re.fullmatch(r"(\d+) (\d+)\s*", _control_group("cpu.max"))
-    if quota:
-        counts.append(math.ceil(int(quota[1]) / int(quota[2])))
+    version_1 = f"{_control_group('cpu/cpu.cfs_quota_us').strip()} {_control_group('cpu/cpu.cfs_period_us').strip()}"
+    for text in (_control_group("cpu.max").strip(), version_1):
+        quota = re.fullmatch(r"(\d+) (\d+)", text)  # "max 100000" and "-1 100000" are no limit
+        if quota:
+            counts.append(math.ceil(int(quota[1]) / int(quota[2])))
     return min(counts) or None
 
 
@@ -234,8 +236,9 @@ def _memory_bytes() -> int:
     import psutil
 
     total = psutil.virtual_memory().total
-    limit = _control_group("memory.max").strip()
-    return min(total, int(limit)) if limit.isdigit() else total
+    # Of control groups version 2 and 1; without a limit the latter says a number larger than any memory.
+    limits = [_control_group(file).strip() for file in ("memory.max", "memory/memory.limit_in_bytes")]
+    return min([total, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def _os_name() -> str:

@@ -27,8 +27,8 @@ def header(experiment: Experiment, options: Options, device: Device, machine: Ma
     say(f"{_machine(device, machine)} -> {device.type}")
     say("Results go to")
     say(f"  {results.path}")
-    if results.left_alone:
-        warn(f"{results.left_alone} has other columns than this version writes, so it is left as it is")
+    for path in results.left_alone:
+        warn(f"{path} has other columns than this version writes, so it is left as it is")
     if power_source() == "battery":
         warn("on battery, which slows many laptops down: plug it in for a figure that lasts")
     say()
@@ -82,7 +82,7 @@ def table(experiment: Experiment, rows: list[dict], results: Results) -> None:
         _table_of_rates(experiment, done)
     if results.written:
         say("\nThe rows are in")
-        say(f"  {results.path}")
+        _where(results)
         folder = results.path.parent.parent
         say("Next: python compare_results.py" + ("" if folder == Path("results") else f" {folder}"))
 
@@ -156,10 +156,19 @@ def stopped(experiment: Experiment, rows: list[dict], results: Results) -> None:
     elif results.written:
         what = count(finished, f"finished {experiment.row_is}")
         say(f"\nStopped; {what} {'is' if finished == 1 else 'are'} in")
-        say(f"  {results.path}")
+        _where(results)
+
+
+def _where(results: Results) -> None:
+    """The files that the rows of this run are in."""
+    for path, rows in results.written.items():
+        say(f"  {path}" + (f" ({count(rows, 'row')})" if len(results.written) > 1 else ""))
+    if results.unwritten:
+        say("  except for those printed above")
 
 
 def rescue(results: Results) -> None:
     """Print the rows that the disk has refused."""
     warn(f"these rows could not be written to {results.path}; copy them from here:")
-    say(results.unwritten)
+    if not say(results.unwritten):  # standard output may go to a file on the same full disk
+        screen.error(results.unwritten)

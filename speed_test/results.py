@@ -6,7 +6,6 @@ Appends each row atomically, exactly once, and flushes it to disk.
 import csv
 import errno
 import io
-import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -71,6 +70,8 @@ TRAINING = {
     "compiled": "True if the training step was compiled as a whole (Keras does that, by XLA, on NVIDIA GPUs)",
     "power": "mains or battery, on a machine with a battery",
     **_COMPARED,
+    "other_sweeps": "how many other sweeps of these scripts ran on the machine",
+    "data_checksum": "mismatch if the real data are not the published files, as their checksum says",
 }
 COLUMNS = tuple(TRAINING)
 
@@ -109,8 +110,14 @@ GENERATION = {
     "power": TRAINING["power"],
     "experiment": "which speed test: llama2",
     **_COMPARED,
+    "other_sweeps": TRAINING["other_sweeps"],
 }
 GENERATION_COLUMNS = tuple(GENERATION)
+
+
+def cell_text(value: object) -> str:
+    """A value as it stands in the CSV: None is empty, and a float has 6 decimals."""
+    return "" if value is None else str(round(value, 6) if isinstance(value, float) else value)
 
 
 def _line(cells: Iterable) -> bytes:
@@ -122,8 +129,8 @@ def _line(cells: Iterable) -> bytes:
 class Results:
     """Appends rows to one CSV. A row that the disk refuses is kept, and tried again with the next one.
 
-    If `path` already holds other columns, the rows go to a file beside it, `..._2.csv` and so on, and `left_alone`
-    names the file that was left as it is.
+    If `path` holds other columns, now or later, the rows go to a file beside it, `..._2.csv` and so on, and
+    `left_alone` names the files that were left as they are.
 
     Raises OSError if a file of that name exists and cannot be read or written.
     """
@@ -131,20 +138,16 @@ class Results:
     def __init__(self, path: Path, columns: tuple[str, ...] = COLUMNS) -> None:
         self.path = path
         self.columns = columns
-        self.left_alone: Path | None = None
-        self.written = 0
+        self.left_alone: list[Path] = []
+        self._header = _line(columns)
+        self._first = path
         self._pending: list[bytes] = []
-        for number in itertools.count(2):
-            if not self.path.exists() or self._is_ours():
-                break
-            self.left_alone = self.path
-            self.path = path.with_stem(f"{path.stem}_{number}")
-
-    def _is_ours(self) -> bool:
-        header = _line(self.columns)
-        with open(self.path, "r+b") as file:
-            start = file.read(len(header) + 2)
-        return start in (b"", header[:-1]) or start.startswith(header) or start.startswith(header[:-1] + b"\r\n")
+        self._written: dict[Path, list[bytes]] = {}
+        while self.path.exists():
+            with open(self.path, "r+b") as file:
+                if self._has_our_columns(file):
+                    return
+            self._go_on_beside()
 
     def append(self, row: dict) -> None:
         """Add a row (column -> value; what is missing or None stays empty, a float has 6 decimals).
@@ -154,8 +157,7 @@ class Results:
         unknown = row.keys() - set(self.columns)
         if unknown:
             raise KeyError(f"no such columns: {sorted(unknown)}")
-        cells = [row.get(column) for column in self.columns]
-        self._pending.append(_line([round(cell, 6) if isinstance(cell, float) else cell for cell in cells]))
+        self._pending.append(_line(cell_text(row.get(column)) for column in self.columns))
         self.flush()
 
     def flush(self, patience: float = 3) -> None:
@@ -163,29 +165,65 @@ class Results:
 
         Raises OSError if that cannot be done, or if another program keeps the file locked for `patience` seconds.
         """
-        if not self._pending:
-            return
+        if self._pending:
+            self._append(self._pending, patience)
+            self._pending = []
+
+    def restore(self, patience: float = 3) -> int:
+        """Write again what somebody has removed from the files since; return how many rows that were.
+
+        Raises OSError if it cannot be written; those rows then wait in `unwritten`.
+        """
+        lost = [line for path, lines in self._written.items() for line in _missing(path, lines)]
+        if lost:
+            for lines in self._written.values():
+                lines[:] = [line for line in lines if line not in lost]
+            self._pending = [*lost, *self._pending]
+            self.flush(patience)
+        return len(lost)
+
+    @property
+    def written(self) -> dict[Path, int]:
+        """The files that rows of this run are in, and how many."""
+        return {path: len(lines) for path, lines in self._written.items() if lines}
+
+    @property
+    def unwritten(self) -> str:
+        """The rows that the disk has refused so far, as lines of CSV."""
+        return b"".join(self._pending).decode()
+
+    def _append(self, lines: list[bytes], patience: float) -> None:
         import portalocker
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # One unbuffered write under the lock: nobody ever sees half a row.
-            with portalocker.Lock(self.path, "a+b", timeout=patience, check_interval=0.01, buffering=0) as file:
-                self._write(file)
-        except portalocker.exceptions.BaseLockException as error:
-            raise OSError(errno.EAGAIN, "another program keeps the file locked", str(self.path)) from error
-        self.written += len(self._pending)
-        self._pending.clear()
+        while True:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                # One unbuffered write under the lock: nobody ever sees half a row.
+                with portalocker.Lock(self.path, "a+b", timeout=patience, check_interval=0.01, buffering=0) as file:
+                    if not _is_still(self.path, file):  # removed or replaced while this process waited for the lock
+                        continue
+                    if self._has_our_columns(file):
+                        self._write(file, lines)
+                        self._written.setdefault(self.path, []).extend(lines)
+                        return
+            except portalocker.exceptions.BaseLockException as error:
+                raise OSError(errno.EAGAIN, "another program keeps the file locked", str(self.path)) from error
+            self._go_on_beside()
 
-    def _write(self, file: IO[bytes]) -> None:
+    def _go_on_beside(self) -> None:
+        self.left_alone.append(self.path)
+        self.path = self._first.with_stem(f"{self._first.stem}_{len(self.left_alone) + 1}")
+
+    def _has_our_columns(self, file: IO[bytes]) -> bool:
+        """Whether a file is empty or begins with the header, with any end of line or none."""
+        file.seek(0)
+        start = file.read(len(self._header) + 2)
+        header = self._header[:-1]
+        return start in (b"", header) or start.startswith((self._header, header + b"\r\n"))
+
+    def _write(self, file: IO[bytes], lines: list[bytes]) -> None:
         size = file.seek(0, os.SEEK_END)
-        text = b"".join(self._pending)
-        if size == 0:
-            text = _line(self.columns) + text
-        else:
-            file.seek(size - 1)
-            if file.read(1) != b"\n":  # a power cut has torn the last row: keep it apart from this one
-                text = b"\n" + text
+        text = (_end_of_torn_row(file) if size else self._header) + b"".join(lines)
         try:
             if file.write(text) != len(text):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
@@ -194,7 +232,39 @@ class Results:
             file.truncate(size)
             raise
 
-    @property
-    def unwritten(self) -> str:
-        """The rows that the disk has refused so far, as lines of CSV."""
-        return b"".join(self._pending).decode()
+
+def _is_still(path: Path, file: IO[bytes]) -> bool:
+    """Whether `path` is the file that was opened there. Windows does not let anybody remove an open file."""
+    try:
+        return os.name == "nt" or os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _end_of_torn_row(file: IO[bytes]) -> bytes:
+    """What ends the last row of a file if a power cut has torn it: a newline, and before it a quote if the row ends
+    inside a quoted cell, which may hold newlines of its own. Empty for a row that is complete."""
+    file.seek(0)
+    quotes, last = 0, b""
+    while block := file.read(2**20):
+        quotes += block.count(b'"')
+        last = block[-1:]
+    if quotes % 2:
+        return b'"\n'
+    return b"" if last == b"\n" else b"\n"
+
+
+def _missing(path: Path, lines: list[bytes]) -> list[bytes]:
+    """Those of `lines`, which were appended to `path` in this order, that are no longer in it."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return list(lines)
+    missing, position = [], 0
+    for line in lines:
+        found = content.find(line, position)
+        if found < 0:
+            missing.append(line)
+        else:
+            position = found + len(line)
+    return missing

@@ -8,10 +8,19 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from io import RawIOBase
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+# Control characters could move the cursor, change colours or hide text; strangers' files may hold them.
+# The last two ranges turn the direction of writing round.
+_CONTROL_CODES = (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in _CONTROL_CODES if chr(code) not in "\n\t"}
+
+WIDE_BAR = "{desc}: {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left"
+NARROW_BAR = "{desc} |{bar}| {remaining} left"
 
 
 def open_streams() -> None:
@@ -22,29 +31,70 @@ def open_streams() -> None:
         getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
-def _print(text: str, stream: TextIO, end: str = "\n") -> None:
-    """Print at once, also into a pipe. If nobody reads any more (`| head`) or the disk is full, go on in silence:
-    the measurements go into the CSV."""
+# What standard output and standard error have refused, to be tried again.
+_waiting: dict[str, bytes] = {}
+
+
+def close_streams() -> None:
+    """Print what still waits, at the end of the process. What nobody takes is dropped."""
+    for name in ("stdout", "stderr"):
+        if not _print("", name, end=""):
+            _silence(getattr(sys, name))
+
+
+def _print(text: str, name: str, end: str = "\n") -> bool:
+    """Print at once, also into a pipe; return whether that worked.
+
+    If the disk is full, the text is kept and tried again with the next one. If nobody reads any more (`| head`),
+    everything that follows is dropped: the measurements go into the CSV.
+    """
+    stream, text = getattr(sys, name), text.translate(CONTROL) + end
+    # Without Python's buffer, which loses what it could not write.
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)  # with `python -u`, the two are one
+    if not isinstance(raw, RawIOBase):  # a stream of a test, or of a notebook
+        print(text, end="", file=stream, flush=True)
+        return True
+    content = _waiting.pop(name, b"") + text.replace("\n", os.linesep).encode(stream.encoding, "backslashreplace")
     try:
-        print(text, end=end, file=stream, flush=True)
+        stream.flush()
+        while content:
+            content = content[_write(raw, content) :]
+    except BrokenPipeError:
+        _silence(stream)
+        return False
     except OSError:
-        # Replaces the file descriptor itself, so that Python's own flush at exit does not fail either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _waiting[name] = content
+        return False
+    return True
 
 
-def say(text: str = "", end: str = "\n") -> None:
-    """Print to standard output."""
-    _print(text, sys.stdout, end)
+def _write(raw: RawIOBase, content: bytes) -> int:
+    """Write some of `content`, and return how much. Raises OSError if that is nothing."""
+    written = raw.write(content)
+    if not written:
+        raise BlockingIOError
+    return written
 
 
-def error(text: str) -> None:
-    """Print to standard error."""
-    _print(text, sys.stderr)
+def _silence(stream: TextIO) -> None:
+    """Send a stream to nowhere, by its file descriptor, so that nothing that waits in it can fail either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def say(text: str = "", end: str = "\n") -> bool:
+    """Print to standard output; return whether that worked."""
+    return _print(text, "stdout", end)
+
+
+def error(text: str) -> bool:
+    """Print to standard error; return whether that worked."""
+    return _print(text, "stderr")
 
 
 def warn(text: str) -> None:
     """Print to standard error, marked as a warning."""
-    _print(f"WARNING: {text}", sys.stderr)
+    _print(f"WARNING: {text}", "stderr")
 
 
 @contextlib.contextmanager
@@ -53,11 +103,19 @@ def working(text: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    _print(text + " ...", sys.stderr, end="\r")
+    _print(text + " ...", "stderr", end="\r")
     try:
         yield
     finally:
-        _print(" " * (len(text) + 4), sys.stderr, end="\r")
+        _print(" " * (len(text) + 4), "stderr", end="\r")
+
+
+def _columns() -> int:
+    """The width of the terminal that standard error goes to; 80 if it goes elsewhere."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return 80
 
 
 def progress_bar(description: str, total: int | None, unit: str, hidden: bool = False) -> "tqdm":
@@ -69,7 +127,7 @@ def progress_bar(description: str, total: int | None, unit: str, hidden: bool = 
         total=total,
         unit="B" if unit == "bytes" else f" {unit}",
         unit_scale=unit == "bytes",
-        bar_format="{desc}: {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left",
+        bar_format=WIDE_BAR if _columns() >= 80 else NARROW_BAR,
         mininterval=0.5,
         dynamic_ncols=True,
         leave=False,
@@ -96,9 +154,15 @@ def aligned(lines: Sequence[Sequence[str]], left: Iterable[int] = (0,), gap: int
 
 
 def one_line(message: object, longest: int = 300) -> str:
-    """A library's message on one line of at most `longest` characters, without TensorFlow's names of graph nodes."""
+    """A library's message on one line of at most `longest` characters, without control characters and without
+    TensorFlow's names of graph nodes."""
     text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]", "", str(message))
-    return " ".join(text.split())[:longest].removesuffix(" name:")
+    return " ".join(text.split()).translate(CONTROL)[:longest].removesuffix(" name:")
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in a few words: the system's, or the library's, and never "None"."""
+    return getattr(error, "strerror", None) or one_line(error) or type(error).__name__
 
 
 def count(number: int, noun: str) -> str:

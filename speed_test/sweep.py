@@ -15,14 +15,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from speed_test import frameworks, machine, report, screen
+from speed_test import frameworks, machine, report, resume, screen
 from speed_test.child import Child, ChildFailed, Interrupt
 from speed_test.clock import Clock
 from speed_test.command_line import BadInput, Options, Parser, parse
 from speed_test.data import sources
 from speed_test.experiment import Epochs, Experiment, KerasFit, Repeats, Timed
 from speed_test.results import COLUMNS, MEASUREMENT_VERSION, Results
-from speed_test.state import power_source
+from speed_test.state import Sweeps, power_source
 
 LoadData = Callable[[Options], object]
 Training = Callable[[int | None, Options], Timed]
@@ -45,7 +45,7 @@ def main(
     that only this script has. `describe(options)` returns the experiment with what only this run knows, such as the
     facts of a model's file; it runs once the data are there.
 
-    Exit status: 0 with at least one measured row, 1 without, 2 for bad input, 130 after Ctrl-C.
+    Exit status: 0 with at least one measured row and all of them saved, 1 without, 2 for bad input, 130 after Ctrl-C.
     """
     script = sys.modules[load_data.__module__]
     screen.open_streams()
@@ -54,20 +54,33 @@ def main(
     with Interrupt() as interrupt:
         try:
             options = parse(experiment, script.__doc__ or "", add_options=add_options)
+            _refuse_launchers()
             sys.exit(_run(experiment, options, load_data, training, describe, interrupt))
         except BadInput as error:
             _fail(2, error)
         except (sources.DataUnavailable, ChildFailed) as error:
             _fail(1, error)
         except ModuleNotFoundError as error:
-            _fail(1, f"the package {error.name} is missing; pip install -r requirements.txt brings it")
+            _fail(1, f"the package {error.name} is missing; python3 speed_test {Path(sys.argv[0]).name} installs it")
         except KeyboardInterrupt:
-            _fail(130, "stopped before anything was measured")
+            _fail(interrupt.exit_status, "stopped before anything was measured")
+        finally:
+            screen.close_streams()
 
 
 def _fail(status: int, reason: object) -> None:
     screen.error(f"{Path(sys.argv[0]).name}: {reason}")
     sys.exit(status)
+
+
+def _refuse_launchers() -> None:
+    """Raise BadInput under torchrun and the like: each of their processes would write rows of its own."""
+    for variable in ("RANK", "LOCAL_RANK"):
+        if variable in os.environ:
+            raise BadInput(
+                f"{variable} is set, as torchrun and other launchers do, but a speed test runs as one process; "
+                f"start it with python {Path(sys.argv[0]).name}"
+            )
 
 
 def _run(
@@ -84,14 +97,20 @@ def _run(
     name = machine.file_name(experiment, here.machine, options.data)
     results = _open_results(options.results_dir / experiment.results / name, experiment.columns or COLUMNS)
     report.header(experiment, options, device, here, results)
-    rows = Rows(experiment, results, _shared_columns(experiment, options, device, here))
-    sweep = _Sweep(experiment, options, rows)
-
-    def measure() -> None:
-        for batch_size in options.batch_sizes or (None,):
-            sweep.time_batch_size(batch_size, training, interrupt)
-
-    return rows.saved_by(measure)
+    shared = _shared_columns(experiment, options, device, here)
+    out_of_memory_at = None
+    if options.resume:
+        estimates = bool(options.max_steps or options.time_limit)
+        known = {column: value for column, value in shared.items() if column in results.columns}
+        done, out_of_memory_at = resume.done(results.path, known, experiment.identity, estimates)
+        options = options.changed(done=done)
+        screen.say(f"{screen.count(len(done), experiment.row_is)} found in the CSV already, from an earlier run\n")
+    with Sweeps() as sweeps:
+        if sweeps.others():
+            screen.warn("another speed test is running on this machine: both slow down; wait until it has ended")
+        rows = Rows(experiment, results, shared, sweeps)
+        sweep = _Sweep(experiment, options, rows, interrupt, out_of_memory_at)
+        return rows.saved_by(lambda: sweep.time_all(training), interrupt)
 
 
 def _open_results(path: Path, columns: tuple[str, ...]) -> Results:
@@ -99,7 +118,8 @@ def _open_results(path: Path, columns: tuple[str, ...]) -> Results:
     try:
         return Results(path, columns)
     except OSError as error:
-        raise BadInput(f"--results_dir: {path} cannot be written ({error.strerror}); name another folder") from None
+        what = screen.reason(error)
+        raise BadInput(f"--results_dir: {path} cannot be written ({what}); name another folder") from None
 
 
 def _shared_columns(
@@ -164,7 +184,7 @@ def _prepare_child(
         send("experiment", describe(options.changed(data=data)) if describe else experiment)
         send("device", device)
         send("data", data)
-    except (BadInput, sources.DataUnavailable) as error:
+    except (BadInput, sources.DataUnavailable, ModuleNotFoundError) as error:
         send("raise", error)
 
 
@@ -192,13 +212,15 @@ def _train_child(
 class Rows:
     """The rows of one run, and where they are saved. `shared` are the columns that all of them have in common."""
 
-    def __init__(self, experiment: Experiment, results: Results, shared: dict) -> None:
+    def __init__(self, experiment: Experiment, results: Results, shared: dict, sweeps: Sweeps) -> None:
         self.experiment = experiment
         self.results = results
         self.rows: list[dict] = []
         self._shared = {column: value for column, value in shared.items() if column in results.columns}
+        self._sweeps = sweeps
+        self._disk_refuses = False
 
-    def saved_by(self, measure: Callable[[], None]) -> int:
+    def saved_by(self, measure: Callable[[], None], interrupt: Interrupt) -> int:
         """Let `measure()` save rows, then print the table; return the exit status.
 
         Whatever ends `measure`, each row is on the disk or on the screen.
@@ -209,22 +231,38 @@ class Rows:
         except KeyboardInterrupt:
             self._rescue(patience=1)
             report.stopped(self.experiment, self.rows, self.results)
-            return 130
+            return interrupt.exit_status
         except BaseException:
             self._rescue(patience=1)
             raise
         self._rescue(patience=10)
-        report.table(self.experiment, self.rows, self.results)
-        return 0 if any(row["status"] == "ok" for row in self.rows) and not self.results.unwritten else 1
+        if self.rows:
+            report.table(self.experiment, self.rows, self.results)
+        worked = any(row["status"] == "ok" for row in self.rows) or not self.rows
+        return 0 if worked and not self.results.unwritten else 1
 
     def save(self, row: dict) -> dict:
         """Add the shared columns to a row, append it to the CSV, and return it."""
-        row = {**self._shared, **row}
+        state = {"power": power_source(), "other_sweeps": self._sweeps.others()}
+        row = {**self._shared, **row, **{name: state[name] for name in state if name in self.results.columns}}
         self.rows.append(row)
+        left_alone = len(self.results.left_alone)
         try:
             self.results.append(row)
         except OSError as error:
-            screen.warn(f"{self.results.path} cannot be written ({error.strerror}); the row is kept and tried again")
+            if not self._disk_refuses:
+                what = screen.reason(error)
+                screen.warn(f"{self.results.path} cannot be written ({what}); the rows are kept and tried again")
+            self._disk_refuses = True
+            return row
+        if self._disk_refuses:
+            screen.say("The disk takes rows again: all are written")
+            self._disk_refuses = False
+        if len(self.results.left_alone) > left_alone:
+            screen.warn(
+                f"{self.results.left_alone[-1]} has got other columns, so it is left as it is; rows now go to "
+                f"{self.results.path}"
+            )
         return row
 
     def save_failure(self, status: str, reason: str, batch_size: int | None, epoch: int | None) -> dict:
@@ -234,38 +272,54 @@ class Rows:
         return self.save({"status": status, "error": reason, "started_at": now, **where})
 
     def _rescue(self, patience: float) -> None:
-        """Try once more to write what the disk has refused, and print it if it still does."""
+        """Try once more to write what the disk has refused, write again what has been removed, and print what still
+        cannot be written."""
         try:
             self.results.flush(patience)
+            lost = self.results.restore(patience)
         except OSError:
             report.rescue(self.results)
+            return
+        if lost:
+            screen.warn(f"{screen.count(lost, 'row')} had been removed from the CSV during the run; written again")
 
 
 class _Sweep:
     """Times one batch size after the other."""
 
-    def __init__(self, experiment: Experiment, options: Options, rows: Rows) -> None:
+    def __init__(
+        self, experiment: Experiment, options: Options, rows: Rows, interrupt: Interrupt, out_of_memory_at: int | None
+    ) -> None:
         self.experiment = experiment
         self.options = options
         self.rows = rows
-        self._out_of_memory_at: int | None = None
+        self.interrupt = interrupt
+        self._out_of_memory_at = out_of_memory_at
 
-    def time_batch_size(self, batch_size: int | None, training: Training, interrupt: Interrupt) -> None:
-        """Time one batch size in a child of its own, and save its rows, or one that says why it failed.
+    def time_all(self, training: Training) -> None:
+        """Time all batch sizes, or the one piece of work of a test without them.
 
         Raises KeyboardInterrupt after Ctrl-C, with the child gone and its finished epochs saved.
         """
-        smaller = self._out_of_memory_at
-        if batch_size is not None and smaller is not None and batch_size > smaller:
-            reason = f"batch size {smaller} ran out of memory already"
-            report.failure(self.rows.save_failure("skipped", reason, batch_size, None))
-            return
-        child = Child(_train_child, (self.experiment, self.options, training, batch_size), interrupt)
+        for batch_size in self.options.batch_sizes or (None,):
+            done = {epoch for size, epoch in self.options.done if size == str(batch_size)} if batch_size else set()
+            smaller = self._out_of_memory_at
+            if batch_size is None or not smaller or batch_size < smaller:
+                if len(done) < self.options.epochs:
+                    self._time(batch_size, training)
+            elif batch_size > smaller and not done:
+                reason = f"batch size {smaller} ran out of memory already"
+                report.failure(self.rows.save_failure("skipped", reason, batch_size, None))
+
+    def _time(self, batch_size: int | None, training: Training) -> None:
+        """Time one batch size in a child of its own, and save its rows, or one that says why it failed."""
+        job = (self.experiment, self.options, training, batch_size)
+        child = Child(_train_child, job, self.interrupt, self.options.stall_timeout)
         epochs = 0
         for kind, content in child.messages():
             if kind == "row":
                 epochs += 1
-                row = self.rows.save({**content, "power": power_source()})
+                row = self.rows.save(content)
                 if batch_size is not None:
                     report.epoch(row, self.options)
             elif kind == "rate" and batch_size is not None:
@@ -276,7 +330,7 @@ class _Sweep:
         if failure:
             status, reason = failure
             if status == "out_of_memory" and batch_size is not None:
-                self._out_of_memory_at = min(batch_size, smaller or batch_size)
+                self._out_of_memory_at = min(batch_size, self._out_of_memory_at or batch_size)
             report.failure(self.rows.save_failure(status, reason, batch_size, epochs + 1))
 
 

@@ -1,9 +1,11 @@
 """What the tests share: running a speed test as a user does, offline, and reading its CSV."""
 
 import csv
+import functools
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CIFAR100 = ROOT / "pytorch_test_computer_vision_cifar100.py"
 SMALL = ROOT / "tests" / "small_speed_test.py"
+PLAIN = ROOT / "tests" / "plain_speed_test.py"
 
 # A proxy that refuses at once: no test reaches the network, whether or not the machine has one.
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
@@ -18,9 +21,16 @@ OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
 
 
+@functools.cache
+def temporary_folder() -> str:
+    """One for each process of pytest, so that sweeps of two tests do not see each other."""
+    return tempfile.mkdtemp(prefix="speed_test_")
+
+
 def environment(**changes: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    return kept | OFFLINE | ONE_THREAD | {"PYTHONPATH": str(ROOT)} | changes
+    temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), temporary_folder())
+    return kept | OFFLINE | ONE_THREAD | temporary | {"PYTHONPATH": str(ROOT)} | changes
 
 
 def run(script: Path, *arguments: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess:
@@ -34,11 +44,11 @@ def run(script: Path, *arguments: str, cwd: Path, **changes: str) -> subprocess.
     )
 
 
-def start(script: Path, *arguments: str, cwd: Path) -> subprocess.Popen:
+def start(script: Path, *arguments: str, cwd: Path, **changes: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, str(script), *arguments],
         cwd=cwd,
-        env=environment(),
+        env=environment(**changes),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

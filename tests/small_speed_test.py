@@ -1,4 +1,7 @@
-"""A speed test of a tiny network, some of whose batch sizes come to a bad end in the middle of epoch 2."""
+"""A speed test of a tiny network, some of whose batch sizes come to a bad end in the middle of epoch 2.
+
+The environment variable SECONDS is how long a step takes.
+"""
 
 import itertools
 import os
@@ -12,6 +15,7 @@ from speed_test import Epochs, Experiment, clock, main
 clock.COMPUTE_SECONDS = 0.3  # nobody compares these figures
 
 RAISES, KILLED, OUT_OF_MEMORY, NOT_FINITE, STUCK = 3, 4, 5, 6, 7
+REAL_TIME_SIGNAL, TERMINATED, STOPPED, WORKER_KILLED = 21, 22, 23, 24
 
 EXPERIMENT = Experiment(
     framework="pytorch",
@@ -46,6 +50,7 @@ def training(batch_size, options):
             yield (batch * float("nan"),) if epoch == 2 and batch_size == NOT_FINITE else (batch,)
 
     def step(batch):
+        time.sleep(float(os.environ.get("SECONDS", "0")))
         loss = model(batch).square().mean()
         model.zero_grad()
         loss.backward()
@@ -60,15 +65,37 @@ def training(batch_size, options):
 def come_to_a_bad_end(batch_size):
     import torch
 
+    signals = {KILLED: "SIGKILL", TERMINATED: "SIGTERM", STOPPED: "SIGSTOP"}
     if batch_size == RAISES:
         raise ValueError("the third wheel,\nas planned")
-    if batch_size == KILLED:
-        os.kill(os.getpid(), signal.SIGKILL)
     if batch_size == OUT_OF_MEMORY:
         torch.empty(2**50)
-    if batch_size == STUCK:
+    if batch_size == REAL_TIME_SIGNAL:
+        os.kill(os.getpid(), signal.SIGRTMIN + 3)
+    if batch_size == WORKER_KILLED:
+        kill_a_loader_process()
+    if batch_size in (STUCK, STOPPED):
         Path("stuck.pid").write_text(str(os.getpid()))
+    if batch_size in signals:
+        os.kill(os.getpid(), getattr(signal, signals[batch_size]))
+    if batch_size == STUCK:
         time.sleep(600)
+
+
+def kill_a_loader_process():
+    """torch's own handler of SIGCHLD then raises, wherever this process is."""
+    import torch
+
+    loader = iter(torch.utils.data.DataLoader(Killed(), num_workers=1))
+    next(loader)
+
+
+class Killed:
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -145,3 +145,23 @@ def test_data_wait_rises_by_what_a_slow_decoder_loses(scratch, monkeypatch, smal
 
     lost = 60 * 0.01
     assert lost * 0.9 < data_wait(0.01) - data_wait(0.0) < lost * 2
+
+
+class Strategy:
+    """What a worker process does with the memory of its tensors."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        import torch
+
+        return torch.multiprocessing.get_sharing_strategy()
+
+
+def test_spawned_workers_share_by_files():
+    """As on macOS: what the parent has set is not passed on to them."""
+    import torch
+
+    options = {"num_workers": 1, "multiprocessing_context": "spawn", "worker_init_fn": script.share_by_files}
+    assert list(torch.utils.data.DataLoader(Strategy(), **options)) == [["file_system"]]

@@ -21,14 +21,15 @@ ARROWS = {
     "results": set(),
     "scripts": set(),
     "machine": set(),
-    "command_line": {"experiment"},
+    "command_line": {"experiment", "screen"},
     "child": {"screen"},
     "clock": {"screen"},
+    "resume": {"results"},
     "frameworks": {"frameworks", "machine", "command_line"},
     "data": {"data", "machine", "screen", "command_line"},
     "report": {"screen", "experiment", "command_line", "machine", "state", "results"},
-    "sweep": {"child", "clock", "state", "results", "report", "screen", "experiment", "machine", "command_line"}
-    | {"data", "frameworks"},
+    "sweep": {"child", "clock", "state", "results", "resume", "report", "screen", "experiment", "machine"}
+    | {"command_line", "data", "frameworks"},
     "compare": {"compare", "results", "experiment", "machine", "screen"},
     "__main__": set(),
     "columns_page": {"results"},

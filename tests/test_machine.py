@@ -153,6 +153,16 @@ def test_a_container_has_what_it_was_given(linux):
     assert describe(CPU).machine == "AMD_EPYC_24GB_Memory_64_CPU_Cores"
 
 
+def test_control_groups_version_1(linux):
+    limits = {"memory/memory.limit_in_bytes": f"{8 * GIB}\n"}
+    limits |= {"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}
+    linux("model name\t: AMD EPYC\n", limits, physical=64, memory=500 * GIB)
+    assert describe(CPU).machine == "AMD_EPYC_8GB_Memory_3_CPU_Cores"
+    unlimited = {"memory/memory.limit_in_bytes": "9223372036854771712\n", "cpu/cpu.cfs_quota_us": "-1\n"}
+    linux("model name\t: AMD EPYC\n", unlimited, physical=64)
+    assert describe(CPU).machine == "AMD_EPYC_24GB_Memory_64_CPU_Cores"
+
+
 def test_an_arm_machine_without_model_name(linux, monkeypatch):
     import cpuinfo
 

@@ -2,9 +2,13 @@
 
 import csv
 import multiprocessing
+import os
 import re
+import threading
+import time
 from pathlib import Path
 
+import portalocker
 import pytest
 
 from speed_test import Experiment, results
@@ -75,7 +79,7 @@ def test_a_file_with_other_columns_is_never_touched(tmp_path):
     old.write_text("batch_size,avg_time_per_epoch\n16,437.6\n")
     beside = Results(old)
     beside.append({"batch_size": 16})
-    assert beside.left_alone == old
+    assert beside.left_alone == [old]
     assert beside.path.name == "a_results_2.csv"
     assert old.read_text() == "batch_size,avg_time_per_epoch\n16,437.6\n"
     again = Results(old)
@@ -133,3 +137,73 @@ def test_eight_writers_leave_only_whole_rows(tmp_path):
     assert all(None not in row and None not in row.values() and row["error"] == "x" * 500 for row in found)
     for writer in range(8):
         assert [int(row["epoch"]) for row in found if row["batch_size"] == str(writer)] == list(range(100))
+
+
+def test_a_torn_answer_does_not_swallow_the_next_row(tmp_path):
+    """It ends inside a quoted cell, once in the middle of a line and once with a newline of the answer's own."""
+    for answer in (b'16,1,2.0,"So, it', b'16,1,2.0,"So,\n'):
+        path = tmp_path / "a.csv"
+        path.unlink(missing_ok=True)
+        Results(path).append({"batch_size": 8, "error": 'a "quoted" word,\nand a second line'})
+        with open(path, "ab") as file:
+            file.write(answer)
+        Results(path).append({"batch_size": 64})
+        assert [row["batch_size"] for row in rows(path)] == ["8", "16", "64"]
+
+
+def test_other_columns_in_mid_run_are_left_alone(tmp_path):
+    path = tmp_path / "a_results.csv"
+    ours = Results(path)
+    ours.append({"batch_size": 16})
+    foreign = "batch_size,avg_time_per_epoch\n16,437.6\n"
+    path.write_text(foreign)
+    ours.append({"batch_size": 32})
+    beside = tmp_path / "a_results_2.csv"
+    assert path.read_text() == foreign
+    assert (ours.left_alone, ours.path) == ([path], beside)
+    assert [row["batch_size"] for row in rows(beside)] == ["32"]
+    assert ours.restore() == 1  # the first row was in the file that somebody has replaced
+    assert [row["batch_size"] for row in rows(beside)] == ["32", "16"]
+    assert ours.written == {beside: 2}
+    assert path.read_text() == foreign
+
+
+def test_what_is_removed_in_mid_run_is_written_again(tmp_path):
+    path = tmp_path / "below" / "a.csv"
+    ours = Results(path)
+    for size in (8, 16, 32):
+        ours.append({"batch_size": size})
+    path.unlink()
+    path.parent.rmdir()
+    ours.append({"batch_size": 64})
+    assert ours.restore() == 3
+    assert ours.restore() == 0
+    assert sorted(int(row["batch_size"]) for row in rows(path)) == [8, 16, 32, 64]
+    assert ours.written == {path: 4}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be renamed")
+def test_a_file_that_is_replaced_while_it_is_locked(tmp_path):
+    """The row goes into the file that has the name now, and not into the one that has lost it."""
+    path = tmp_path / "a.csv"
+    ours = Results(path)
+    ours.append({"batch_size": 8})
+    with portalocker.Lock(path, "ab"):
+        appending = threading.Thread(target=ours.append, args=({"batch_size": 16},))
+        appending.start()
+        time.sleep(0.3)
+        path.rename(tmp_path / "old.csv")
+    appending.join()
+    assert [row["batch_size"] for row in rows(path)] == ["16"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+def test_a_pipe_in_place_of_the_file(tmp_path):
+    path = tmp_path / "a.csv"
+    ours = Results(path)
+    os.mkfifo(path)
+    with pytest.raises(OSError):  # noqa: PT011 - the system words it
+        ours.append({"batch_size": 8})
+    path.unlink()
+    ours.flush()
+    assert [row["batch_size"] for row in rows(path)] == ["8"]

@@ -142,9 +142,10 @@ def rewind_of(model: "keras.Model") -> Callable[[], None]:
 
 
 def time_fit(clock: "Clock", fit: "KerasFit") -> None:
-    """Train with `model.fit` for --epochs epochs, and send a row for each."""
+    """Train with `model.fit`, and send a row for each epoch."""
+    epochs = len(clock.epoch_numbers())
     # The data set shuffles itself.
-    fit.model.fit(fit.batches, epochs=clock.options.epochs, shuffle=False, verbose=0, callbacks=[callback(clock, fit)])
+    fit.model.fit(fit.batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback(clock, fit)])
 
 
 def callback(clock: "Clock", fit: "KerasFit") -> "keras.callbacks.Callback":
@@ -178,7 +179,7 @@ def callback(clock: "Clock", fit: "KerasFit") -> "keras.callbacks.Callback":
             clock.get_ready(lambda *batch: self.step(batch), first, fit.samples, rewind_of(self.model))
 
         def on_epoch_begin(self, epoch, logs=None) -> None:
-            self.epoch = clock.epoch(epoch + 1, fit.samples).start()
+            self.epoch = clock.epoch(clock.epoch_numbers()[epoch], fit.samples).start()
 
         def train_function(self, batches) -> dict:
             """`fit` calls this for each step."""

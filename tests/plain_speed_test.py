@@ -1,0 +1,97 @@
+"""A speed test of nothing, in plain Python: it starts in a fraction of a second, so that processes, signals and files
+can be tested in all their states. Some batch sizes come to a bad end in the middle of epoch 2.
+
+The environment variable SECONDS is how long a step takes.
+"""
+
+import itertools
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from speed_test import Epochs, Experiment, clock, frameworks, main
+from speed_test.machine import Device
+
+clock.COMPUTE_SECONDS, clock.BLOCK_SECONDS = 0.02, 0.002  # nobody compares these figures
+
+RAISES, KILLED, OUT_OF_MEMORY, STUCK, REAL_TIME_SIGNAL, TERMINATED, STOPPED = 3, 4, 5, 7, 21, 22, 23
+
+EXPERIMENT = Experiment(
+    framework="plain",
+    model="nothing",
+    dataset="NOISE",
+    input_size=4,
+    samples=50,
+    samples_are="numbers",
+    results="results_plain",
+    epochs=2,
+    batch_sizes=(8, 16),
+)
+
+
+class Plain:
+    """A framework of nothing."""
+
+    NAME = "plain Python"
+
+    def start(self, device):
+        pass
+
+    def describe_device(self, wanted):
+        return Device("cpu", self.NAME, "1.0")
+
+    def wait(self, device):
+        pass
+
+    def peak_memory_gb(self, device):
+        return None
+
+
+if __name__ in ("__main__", "__mp_main__"):  # the parent and its children
+    frameworks.load = lambda name: Plain()
+
+
+def load_data(options):
+    pass
+
+
+def training(batch_size, options):
+    epochs = itertools.count()  # 0 is the look at the first batch, before the warm-up
+
+    def batches():
+        epoch = next(epochs)
+        for first in range(0, EXPERIMENT.samples, batch_size):
+            if epoch == 2 and first > 0:
+                come_to_a_bad_end(batch_size)
+            yield (range(first, min(first + batch_size, EXPERIMENT.samples)),)
+
+    def step(batch):
+        time.sleep(float(os.environ.get("SECONDS", "0")))
+        return 1.0
+
+    return Epochs(step, batches, EXPERIMENT.samples, rewind=lambda: None)
+
+
+def come_to_a_bad_end(batch_size):
+    signals = {KILLED: "SIGKILL", TERMINATED: "SIGTERM", STOPPED: "SIGSTOP"}
+    if batch_size == RAISES:
+        raise ValueError("the third wheel,\nas planned")
+    if batch_size == OUT_OF_MEMORY:
+        raise MemoryError("out of memory")
+    if batch_size == REAL_TIME_SIGNAL:
+        os.kill(os.getpid(), signal.SIGRTMIN + 3)
+    if batch_size in (STUCK, STOPPED):
+        Path("stuck.pid").write_text(str(os.getpid()))
+    if batch_size in signals:
+        os.kill(os.getpid(), getattr(signal, signals[batch_size]))
+    if batch_size == STUCK:
+        time.sleep(600)
+
+
+if __name__ == "__main__":
+    try:
+        main(EXPERIMENT, load_data, training)
+    finally:
+        assert "torch" not in sys.modules, "the parent has imported torch"
