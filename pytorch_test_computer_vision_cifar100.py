@@ -19,10 +19,11 @@ batch sizes. On a slow machine, --time_limit=60 measures 60 seconds of every
 epoch and estimates the rest.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from speed_test import Epochs, Experiment, Options, main
-from speed_test.data.cifar100 import CLASSES, load_cifar100
+from speed_test.data.cifar100 import CLASSES, data_checksum, load_cifar100
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,6 +65,12 @@ def load_data(options: Options) -> "tuple[Tensor, Tensor]":
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor(classes)
 
 
+def describe(options: Options) -> Experiment:
+    """The experiment, and whether real data are the published ones: this stands in each row."""
+    checksum = data_checksum(options.data_dir) if options.data == "real" else None
+    return replace(EXPERIMENT, facts={"data_checksum": checksum})
+
+
 # ---- Model and training step ----
 
 
@@ -95,4 +102,4 @@ def training(batch_size: int, options: Options) -> Epochs:
 
 
 if __name__ == "__main__":
-    main(EXPERIMENT, load_data, training)
+    main(EXPERIMENT, load_data, training, describe=describe)

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 MODEL = "distilbert/distilbert-base-uncased"
 TOKENS = 512
-PAD = 0  # the id of [PAD] in BERT's vocabulary
+WORDS = 30_522  # in BERT's vocabulary
+PAD = 0  # the id of [PAD] in it
 LEARNING_RATE = 2e-5
 WEIGHT_DECAY = 0.01
 SEED = 42
@@ -89,7 +90,7 @@ def synthetic_reviews() -> "tuple[Tensor, Tensor]":
     import torch
 
     torch.manual_seed(SEED)
-    ids = torch.randint(1000, 30_522, (EXPERIMENT.samples, TOKENS), dtype=torch.int32)
+    ids = torch.randint(1000, WORDS, (EXPERIMENT.samples, TOKENS), dtype=torch.int32)
     lengths = torch.empty(EXPERIMENT.samples, 1).log_normal_(mean=5.43, std=0.75).clamp(16, TOKENS)
     ids[torch.arange(TOKENS) >= lengths] = PAD
     return ids, torch.randint(0, 2, (EXPERIMENT.samples,))
@@ -104,7 +105,7 @@ def tokenised(options: Options, split: str) -> "tuple[Tensor, Tensor]":
         from transformers import AutoTokenizer
 
         reviews = datasets.load_dataset("stanfordnlp/imdb", split=split)
-        tokenizer = AutoTokenizer.from_pretrained(MODEL)
+        tokenizer = AutoTokenizer.from_pretrained(MODEL, trust_remote_code=False)
         form = {"padding": "max_length", "truncation": True, "max_length": TOKENS, "return_tensors": "pt"}
         parts = []
         with progress_bar(f"Turning {split} reviews into tokens", len(reviews), "reviews") as bar:
@@ -113,8 +114,25 @@ def tokenised(options: Options, split: str) -> "tuple[Tensor, Tensor]":
                 bar.update(len(part["text"]))
         return {"ids": torch.cat(parts), "labels": torch.tensor(reviews["label"][:])}
 
-    tensors = kept_tensors(options.data_dir / f"imdb_{split}_distilbert_{TOKENS}_tokens.pt", make)
+    tensors = kept_tensors(options.data_dir / f"imdb_{split}_distilbert_{TOKENS}_tokens.pt", make, are_reviews)
     return tensors["ids"], tensors["labels"]
+
+
+def are_reviews(tensors: "dict[str, Tensor]") -> bool:
+    """Whether these are IMDB's reviews as `tokenised` makes them, as far as shapes, types and ranges tell.
+
+    Both of IMDB's splits have 25,000.
+    """
+    import torch
+
+    ids, labels = tensors["ids"], tensors["labels"]
+    return (
+        (ids.dtype, tuple(ids.shape)) == (torch.int32, (EXPERIMENT.samples, TOKENS))
+        and (labels.dtype, tuple(labels.shape)) == (torch.int64, (EXPERIMENT.samples,))
+        and 0 <= int(ids.min()) <= int(ids.max()) < WORDS
+        and 0 <= int(labels.min()) <= int(labels.max()) <= 1
+        and bool((ids != PAD).any(dim=1).all())
+    )
 
 
 # ---- Model and training step ----

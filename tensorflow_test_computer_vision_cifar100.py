@@ -32,6 +32,10 @@ CLASSES = 100
 LEARNING_RATE = 0.001
 SEED = 42
 
+# As keras.datasets has them.
+URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
+
 EXPERIMENT = Experiment(
     framework="tensorflow",
     model="ResNet50",
@@ -61,8 +65,7 @@ def load_data(options: Options) -> "tuple[ndarray, ndarray]":
         labels = random.integers(0, CLASSES, EXPERIMENT.samples)
         return images, labels
 
-    url = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
-    with keras_datasets("cifar-100-python-target_archive", url):
+    with keras_datasets("cifar-100-python-target_archive", URL, SHA256):
         import keras
 
         (images, labels), _ = keras.datasets.cifar100.load_data()

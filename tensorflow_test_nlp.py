@@ -38,6 +38,10 @@ DROPOUT = 0.1
 LEARNING_RATE = 0.001
 SEED = 42
 
+# As keras.datasets has them.
+URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/imdb.npz"
+SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
+
 EXPERIMENT = Experiment(
     framework="tensorflow",
     model="SmallTransformer",
@@ -67,7 +71,7 @@ def load_data(options: Options) -> "tuple[ndarray, ndarray]":
         labels = random.integers(0, CLASSES, EXPERIMENT.samples)
         return ids, labels
 
-    with keras_datasets("imdb.npz", "https://storage.googleapis.com/tensorflow/tf-keras-datasets/imdb.npz"):
+    with keras_datasets("imdb.npz", URL, SHA256):
         import keras
 
         (reviews, labels), _ = keras.datasets.imdb.load_data(num_words=WORDS)

@@ -3,10 +3,13 @@
 It serves `folder/KIND/OWNER/NAME/...`, where KIND is datasets, models or spaces, each as a repository with one commit.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import threading
+import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -15,11 +18,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """Serve `folder` while inside `with`; `requests` lists what was asked for, as (method, path)."""
+    """Serve `folder` while inside `with`; `requests` lists what was asked for, as (method, path).
 
-    def __init__(self, folder: Path) -> None:
+    With `cut_after`, every answer breaks off after so many bytes.
+    """
+
+    def __init__(self, folder: Path, cut_after: int | None = None) -> None:
         self.requests: list[tuple[str, str]] = []
-        handler = type("Handler", (_Handler,), {"folder": folder, "requests": self.requests})
+        known = {"folder": folder, "requests": self.requests, "cut_after": cut_after}
+        handler = type("Handler", (_Handler,), known)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -101,7 +108,62 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(content[: self.cut_after])
+            self.close_connection = self.cut_after is not None
+
+
+class Misbehaving(BaseHTTPRequestHandler):
+    """Serves `content`, a file of 200 kB, at /whole; the other paths are what may become of a download."""
+
+    content = bytes(range(250)) * 800
+
+    def log_message(self, *_) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer(b"")
+
+    def do_GET(self) -> None:
+        match self.path:
+            case "/whole":
+                self._answer(self.content)
+            case "/cut":
+                self._answer(self.content[:1000])
+            case "/other":
+                self._answer(self.content[::-1])
+            case "/page":
+                self._answer(b"<!DOCTYPE html><html><body>Log in</body></html>", length=None)
+            case "/drops":
+                self._answer(b"")
+                with contextlib.suppress(OSError):
+                    for number in range(100):
+                        self.wfile.write(bytes([number]))
+                        time.sleep(0.1)
+            case "/loop":
+                self.send_response(302)
+                self.send_header("Location", "/loop")
+                self.end_headers()
+            case _:
+                self.send_error(503)
+
+    def _answer(self, content: bytes, length: int | None = len(content)) -> None:
+        self.send_response(200)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@contextlib.contextmanager
+def misbehaving() -> Iterator[str]:
+    """The address of such a server on localhost."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def _files(repository: Path) -> list[str]:

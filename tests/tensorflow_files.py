@@ -8,6 +8,7 @@ import os
 import sys
 
 from speed_test import main
+from speed_test.data import sources
 
 
 def make_food101(folder):
@@ -31,6 +32,7 @@ def load_data(options):
     import keras.src.utils.file_utils as files
 
     files.validate_file = lambda *arguments, **options: True
+    sources.has_checksum = lambda *arguments: True
     return script_load_data(options)
 
 

@@ -99,6 +99,7 @@ def test_real_files_are_trained_on_without_the_network(tmp_path, packed):
     path = the_csv(tmp_path)
     assert path.name.endswith("_CIFAR100_resnet50_32_pytorch_results.csv")
     assert [(row["status"], row["data"]) for row in rows(path)] == [("ok", "real")]
+    assert [row["data_checksum"] for row in rows(path)] == ["mismatch"]
     left = {path.name for path in (tmp_path / "somewhere").iterdir()}
     assert left == {"cifar-100-python"} | ({"cifar-100-python.tar.gz"} if packed else set())
 
@@ -117,18 +118,16 @@ def test_a_truncated_archive(tmp_path):
 
 def test_two_runs_unpack_one_archive(tmp_path, monkeypatch):
     """The other run was faster: its folder is there when ours is to be put in its place."""
-    from torchvision.datasets import utils
-
     folder = write_cifar100(tmp_path, 100)
     pack(tmp_path, keep=True)
     folder.rename(tmp_path / "of the other run")
-    extract = utils.extract_archive
+    unpack = cifar100.unpack
 
     def meanwhile(*arguments):
         (tmp_path / "of the other run").rename(folder)
-        return extract(*arguments)
+        return unpack(*arguments)
 
-    monkeypatch.setattr(utils, "extract_archive", meanwhile)
+    monkeypatch.setattr(cifar100, "unpack", meanwhile)
     cifar100.fetch_cifar100(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cifar-100-python", "cifar-100-python.tar.gz"]
 

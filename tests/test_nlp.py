@@ -1,11 +1,20 @@
 """DistilBERT on IMDB: what is trained and what is not, and the hub's own path on a hub of the tests."""
 
+import errno
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 import pytorch_test_nlp as script
 from speed_test.command_line import parse
+from speed_test.data.kept import kept_tensors
+from speed_test.data.sources import DataUnavailable
 from tests.conftest import ROOT, rows, run, the_csv
 from tests.hub import Hub, make_accuracy, make_distilbert, make_imdb
+from tests.test_strangers_data import Payload
 
 pytestmark = pytest.mark.frameworks
 
@@ -135,3 +144,80 @@ def test_accuracy_is_the_share_of_right_answers(monkeypatch, evaluates):
     line = script.evaluation(Model(), 3, options().changed(data="real"))
     assert line.startswith("batch size 3: 75.0% of 4 test reviews right (")
     assert ("computed here" in line) is not evaluates
+
+
+# ---- Kept tokens that somebody has changed ----
+
+
+def right():
+    """Ten reviews as `tokenised` keeps them."""
+    import torch
+
+    ids = torch.full((10, script.TOKENS), script.PAD, dtype=torch.int32)
+    ids[:, :3] = torch.tensor([101, 2000, 102])
+    return {"ids": ids, "labels": torch.arange(10) % 2}
+
+
+def spoilt():
+    import torch
+
+    def but(**changes):
+        return right() | changes
+
+    ids, labels = right()["ids"], right()["labels"]
+    yield from ({}, [], "text", {"ids": "text", "labels": "text"}, right()["ids"], but(ids=[[1]]))
+    yield but(ids=ids[:3], labels=labels[:3])
+    yield but(ids=ids[:, :100])
+    yield but(ids=ids.long())
+    yield but(ids=ids.float())
+    yield but(ids=ids + script.WORDS)
+    yield but(ids=ids - 1)
+    yield but(ids=torch.zeros_like(ids))
+    yield but(ids=ids.reshape(-1))
+    yield but(labels=labels + 1)
+    yield but(labels=labels - 1)
+    yield but(labels=labels.int())
+    yield but(labels=labels[:9])
+    yield but(labels=labels.reshape(10, 1))
+    yield but(labels=Payload(Path("was run")))
+
+
+def test_tokens_that_are_not_right_are_made_anew(scratch, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(script, "EXPERIMENT", replace(script.EXPERIMENT, samples=10))
+    path, makes = scratch / "kept" / "tokens.pt", []
+
+    def make():
+        makes.append(path.exists())
+        return right()
+
+    def kept():
+        found = kept_tensors(path, make, script.are_reviews)
+        assert torch.equal(found["ids"], right()["ids"])
+        assert torch.equal(found["labels"], right()["labels"])
+        assert torch.equal(torch.load(path, weights_only=True)["ids"], right()["ids"])
+
+    kept()
+    kept()
+    assert makes == [False]
+    for number, content in enumerate(spoilt()):
+        torch.save(content, path)
+        kept()
+        assert len(makes) == number + 2, content
+    path.write_bytes(pickle.dumps(Payload(Path("was run"))))
+    kept()
+    assert not Path("was run").exists()
+    assert os.listdir(scratch / "kept") == ["tokens.pt"]
+
+
+def test_no_room_for_tokens_is_one_sentence(scratch, monkeypatch):
+    import torch
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", refuse)
+    with pytest.raises(DataUnavailable, match=r"tokens\.pt cannot be written \(No space left on device\); make room"):
+        kept_tensors(scratch / "tokens.pt", right, script.are_reviews)
+    assert os.listdir(scratch) == []

@@ -17,18 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from speed_test.command_line import Options
-from speed_test.screen import one_line
+from speed_test.data.files import STALLED_SECONDS, DataUnavailable, download, has_checksum, unless_unavailable
 
 HUB = "https://huggingface.co"
 
 # A user who is offline learns it within 5 seconds, not after a minute of retries.
 REACHABLE_SECONDS = 4
-# A download that has sent nothing for so long has failed. Without a limit it would wait for ever.
-STALLED_SECONDS = 30
-
-
-class DataUnavailable(Exception):
-    """The real data cannot be had. Its text is one sentence that says why."""
 
 
 class DataWarning(UserWarning):
@@ -95,60 +89,59 @@ def hugging_face(what: str) -> Iterator[None]:
         except DataUnavailable as error:
             os.environ["HF_HUB_OFFLINE"] = "1"
             unreachable = error
-    try:
-        with unless_unavailable(what):
+    with unless_unavailable(what):
+        try:
             yield
-    except DataUnavailable:
-        if unreachable:
-            raise unreachable from None
-        raise
+        except DataUnavailable:  # a full disk, for example
+            raise
+        except Exception:
+            if unreachable:
+                raise unreachable from None
+            raise
 
 
-def hub_file(repository: str, file: str, data_dir: Path) -> Path:
+def hub_file(repository: str, file: str, data_dir: Path, begins: bytes) -> Path:
     """A file of a Hugging Face repository: as it lies in `data_dir`, or downloaded into it.
 
-    Raises DataUnavailable if it is not there and cannot be downloaded.
+    What is downloaded is deleted again unless it `begins` so. Raises DataUnavailable if the file is not there and
+    cannot be downloaded.
     """
     path = data_dir / file
     if path.is_file():
         return path
     require_network(os.environ.get("HF_ENDPOINT", HUB))
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the one sentence below says what its warnings say
     with unless_unavailable(f"{file} of {repository}"):
         from huggingface_hub import hf_hub_download
 
-        return Path(hf_hub_download(repository, file, local_dir=data_dir))
+        path = Path(hf_hub_download(repository, file, local_dir=data_dir))
+        with open(path, "rb") as content:
+            right = content.read(len(begins)) == begins
+        if not right:
+            path.unlink()
+            raise ValueError("what came is another file")
+    return path
 
 
 @contextlib.contextmanager
-def keras_datasets(file: str, url: str) -> Iterator[None]:
+def keras_datasets(file: str, url: str, sha256: str) -> Iterator[None]:
     """Use keras.datasets inside this context, for data that it keeps in `file` and downloads from `url`.
+
+    Keras sees no file with another checksum: some of its versions unpickle whatever lies there.
 
     Raises DataUnavailable for whatever goes wrong inside.
     """
-    kept = Path(os.environ["KERAS_HOME"]) / "datasets" / file
-    was_there = kept.exists()
-    if not was_there:
+    home = Path(os.environ["KERAS_HOME"])
+    kept = home / "datasets" / file
+    if not os.path.lexists(kept):
         require_network(url)
+        download(url, kept, sha256)
+    elif not has_checksum(kept, sha256):
+        raise DataUnavailable(f"{kept} is broken: it has another checksum; delete it to download it anew")
+    if not os.access(home, os.W_OK):  # Keras would then use /tmp/.keras, where other users may have put files
+        raise DataUnavailable(f"{home} must be writable for Keras; or name another folder with --data_dir")
     import keras
 
-    if was_there:  # Keras prints a progress bar for a download, and a long explanation for a broken file
-        keras.config.disable_interactive_logging()
-    try:
-        with unless_unavailable(url):
-            yield
-    except DataUnavailable as error:
-        if was_there:
-            raise DataUnavailable(f"{kept} is broken, and {error}") from None
-        raise
-
-
-@contextlib.contextmanager
-def unless_unavailable(what: str) -> Iterator[None]:
-    """Raise DataUnavailable for whatever goes wrong inside this context, in which a library gets `what`."""
-    try:
+    keras.config.disable_interactive_logging()
+    with unless_unavailable(str(kept)):
         yield
-    except DataUnavailable:
-        raise
-    except Exception as error:  # each library below them fails in its own way
-        reason = one_line(error, 200)
-        raise DataUnavailable(f"{what} can be neither read nor downloaded ({reason})") from None

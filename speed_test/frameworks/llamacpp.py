@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from speed_test.command_line import BadInput, whole_number
 from speed_test.frameworks.base import process_peak_memory_gb
+from speed_test.frameworks.llamacpp_log import Log, clean
+from speed_test.frameworks.llamacpp_trial import try_model
 from speed_test.machine import GIB, Device, nvidia_gpu, performance_cores
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 NAME = "llama.cpp"
 OFFLOAD_ALL = 999  # more layers than any model has
-ERROR = 4  # GGML_LOG_LEVEL_ERROR of ggml.h
 
 
 def start(device: str) -> None:
@@ -87,15 +88,17 @@ class _GpuLayers(argparse.Action):
             options.device = "cpu"
 
 
-def inspect_model(path: Path) -> "Model":
+def inspect_model(path: Path, questions: Sequence[str]) -> "Model":
     """The model of a file, for a look at its description and its tokenizer.
 
-    Raises BadInput if llama.cpp cannot run it.
+    Raises BadInput if llama.cpp cannot run it, or if its chat template does not work for `questions`.
     """
     try:
+        try_model(path, questions)
         return Model(path, gpu_layers=0, only_inspect=True)
     except ValueError as error:
-        raise BadInput(f"--path_to_gguf_model: {path} is not a model that llama.cpp runs ({error})") from None
+        file = clean(str(path), 1000)
+        raise BadInput(f"--path_to_gguf_model: {file} is not a model that llama.cpp runs ({error})") from None
 
 
 def open_model(path: Path, context: int, options: "Options") -> "Model":
@@ -122,6 +125,7 @@ class Model:
 
     def __init__(self, path: Path, gpu_layers: int, only_inspect: bool = False) -> None:
         """With `only_inspect` the weights are not prepared for work, which can take as long as reading the file."""
+        os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # it would start a debugger to print one
         import llama_cpp
 
         self._log = Log()
@@ -133,12 +137,12 @@ class Model:
         if not self.model:
             raise self._log.error()
         self.vocabulary = llama_cpp.llama_model_get_vocab(self.model)
-        self.name = path.stem.removeprefix("synthetic_")
+        self.name = clean(path.stem.removeprefix("synthetic_"))
         self.size_gb = llama_cpp.llama_model_size(self.model) / GIB
         self.parameters: int = llama_cpp.llama_model_n_params(self.model)
         text = ctypes.create_string_buffer(256)
         llama_cpp.llama_model_desc(self.model, text, len(text))
-        described = text.value.decode()  # such as "llama 7B Q4_0"
+        described = clean(text.value.decode(errors="replace"))  # such as "llama 7B Q4_0"
         quantization = re.search(r"\b(I?Q\d\S*|F16|F32|BF16|TQ\d\S*|MXFP4\S*)", described)
         self.quantization = quantization[1] if quantization else described
 
@@ -163,7 +167,7 @@ class Model:
         layers = llama_cpp.llama_model_n_layer(self.model) + 1  # llama.cpp counts the output as one
         return {
             "model": re.sub(rf"[._-]{re.escape(self.quantization)}$", "", self.name, flags=re.IGNORECASE),
-            "architecture": self.metadata("general.architecture"),
+            "architecture": clean(self.metadata("general.architecture") or "") or None,
             "quantization": self.quantization,
             "model_size_gb": self.size_gb,
             "parameters": self.parameters,
@@ -179,6 +183,9 @@ class Model:
     def require_room(self, questions: Sequence[str], max_tokens: int, context: int) -> None:
         """Raise BadInput unless each question and an answer of `max_tokens` tokens fit into `context` tokens."""
         longest = max(len(self.prompt(question)) for question in questions)
+        if longest + 2 > context:
+            too_many = f"a question has {longest:,} tokens, and the context only {context:,}"
+            raise BadInput(f"--path_to_gguf_model: with its chat template {too_many}; name another model")
         if longest + max_tokens > context:
             raise BadInput(
                 f"--max_tokens={max_tokens}: with a prompt of {longest} tokens that is more than the {context:,} of "
@@ -217,14 +224,15 @@ class Model:
         """`text` as tokens, with the one that begins a text if `add_special`."""
         import llama_cpp
 
-        content = text.encode()
-        found = (llama_cpp.llama_token * (len(content) + 8))()
+        content = text.encode(errors="replace")
+        found = (llama_cpp.llama_token * (4 * len(content) + 16))()  # a space may take three tokens, one for each byte
         count = llama_cpp.llama_tokenize(self.vocabulary, content, len(content), found, len(found), add_special, True)
         return list(found[:count])
 
     def text(self, tokens: list[int], special: bool = False) -> str:
         """Tokens as text; those that are no words, such as the end, only if `special`."""
-        return b"".join(self.piece(token, special) for token in tokens).decode(errors="replace")
+        text = b"".join(self.piece(token, special) for token in tokens).decode(errors="replace")
+        return text if special else clean(text, len(text), lines=True)
 
     def piece(self, token: int, special: bool = False) -> bytes:
         """The bytes of one token, which may be only a part of a letter."""
@@ -288,33 +296,3 @@ class Model:
             "engine_prompt_tokens_per_second": 1000 * perf.n_p_eval / perf.t_p_eval_ms if perf.t_p_eval_ms else None,
             "engine_generation_tokens_per_second": 1000 * perf.n_eval / perf.t_eval_ms if perf.t_eval_ms else None,
         }
-
-
-class Log:
-    """Keeps llama.cpp's hundreds of log lines off the screen, and remembers the few that are needed."""
-
-    _kept: list = []  # noqa: RUF012 - of all logs: C holds no references, and may log until the process ends
-
-    def __init__(self) -> None:
-        import llama_cpp
-
-        self._errors: list[str] = []
-        self.flash_attention: str | None = None
-
-        @llama_cpp.llama_log_callback
-        def keep(level: int, text: bytes, _) -> None:
-            line = text.decode(errors="replace").strip()
-            if level == ERROR:
-                self._errors.append(line.split(": ", 1)[-1])  # without the name of the C function
-            found = re.search(r"Flash Attention\b.*\b(enabled|disabled)$", line)
-            if found:
-                self.flash_attention = found[1]
-
-        self._kept.append(keep)
-        llama_cpp.llama_log_set(keep, ctypes.c_void_p(0))
-
-    def error(self) -> Exception:
-        """What went wrong first, in llama.cpp's words."""
-        reason = self._errors[0] if self._errors else "llama.cpp does not say why"
-        reason = reason.removeprefix("error loading model: ")
-        return MemoryError(reason) if "alloc" in reason else ValueError(reason)
