@@ -21,13 +21,16 @@ be contributed.
 
 import csv
 import io
+import itertools
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speed_test import screen
 from speed_test.command_line import BadInput, Options, Parser, one_of
+from speed_test.compare.cells import no_formula, one_line
 from speed_test.compare.check import problems
 from speed_test.compare.facts import Measurement
 from speed_test.compare.read import Unreadable, find, frame, published, read
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 RESULTS = Path("results")
 MAX_NOTES = 5  # printed for a file
+MAX_PROBLEMS = 20  # of --check, for a file
 
 
 def parse() -> Options:
@@ -80,7 +84,7 @@ def main() -> None:
     try:
         sys.exit(check(options) if options.check else compare(options))
     except BadInput as error:
-        screen.error(f"{Path(sys.argv[0]).name}: {error}")
+        screen.error(one_line(f"{Path(sys.argv[0]).name}: {error}"))
         sys.exit(2)
     except ModuleNotFoundError as error:
         screen.error(f"the package {error.name} is missing; pip install -r requirements.txt brings it")
@@ -89,21 +93,31 @@ def main() -> None:
 
 def files(options: Options) -> list[Path]:
     """The CSVs to read; none if there is no results folder yet."""
-    try:
-        return find(options.paths or ([RESULTS] if RESULTS.exists() else []))
-    except FileNotFoundError as error:
-        raise BadInput(f"{error} is not there; name a file or a folder with CSVs") from None
+    found: list[Path] = []
+    for path in options.paths or ([RESULTS] if os.path.lexists(RESULTS) else []):
+        try:
+            found += find([path])
+        except (FileNotFoundError, ValueError):
+            raise BadInput(f"{path} is not there; name a file or a folder with CSVs") from None
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read ({error.strerror}); name a file or a folder with CSVs") from None
+    return list(dict.fromkeys(found))
 
 
 def check(options: Options) -> int:
     """Print what is wrong; return the exit status, 1 if anything is."""
     paths = files(options)
-    found = [f"{path} {what}" for path in paths for what in problems(path)]
-    for problem in found:
-        screen.error(problem)
-    if not found:
+    is_wrong = False
+    for path in paths:
+        found = list(itertools.islice(problems(path), MAX_PROBLEMS + 1))
+        is_wrong |= bool(found)
+        for problem in found[:MAX_PROBLEMS]:
+            screen.error(one_line(f"{path} {problem}"))
+        if len(found) > MAX_PROBLEMS:
+            screen.error(one_line(f"{path} has more of these"))
+    if not is_wrong:
         screen.say(f"Nothing is wrong with the {screen.count(len(paths), 'CSV')}")
-    return 1 if found else 0
+    return 1 if is_wrong else 0
 
 
 def measurements(options: Options) -> list[Measurement]:
@@ -113,14 +127,19 @@ def measurements(options: Options) -> list[Measurement]:
         try:
             measured, notes = read(path)
         except Unreadable as error:
-            screen.warn(f"{path} {error}; it is left out")
+            warn(f"{path} {error}; it is left out")
             continue
         found += measured
         for note in notes[:MAX_NOTES]:
-            screen.warn(f"{path}: {note}; it is left out")
+            warn(f"{path}: {note}; it is left out")
         if len(notes) > MAX_NOTES:
-            screen.warn(f"{path}: {len(notes) - MAX_NOTES} more lines are left out")
+            warn(f"{path}: {len(notes) - MAX_NOTES:,} more lines are left out")
     return found
+
+
+def warn(text: str) -> None:
+    """Print a warning. It stays on its line: the name of a file, for example, may hold a newline."""
+    screen.warn(one_line(text))
 
 
 def compare(options: Options) -> int:
@@ -144,7 +163,7 @@ def compare(options: Options) -> int:
         table_of_records = io.StringIO()
         writer = csv.DictWriter(table_of_records, speeds.KEYS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows({key: no_formula(v) if isinstance(v, str) else v for key, v in row.items()} for row in records)
         screen.say(table_of_records.getvalue(), end="")
     else:
         screen.say(json.dumps(records, indent=1))
@@ -159,16 +178,20 @@ def draw_charts(compared: "pd.DataFrame", folder: Path) -> None:
 
     look = charts.looks(compared)
     screen.say("\nCharts")
-    for _, test in compared.groupby("test", sort=False):
+    drawn = compared.loc[charts.chosen_for_chart(compared), "test"].unique()
+    for _, test in compared[compared["test"].isin(drawn)].groupby("test", sort=False):
         path = folder / f"{test['chart'].iloc[0]}.png"
         try:
             charts.draw(test, look, path)
         except OSError as error:
-            raise BadInput(f"{error.filename} cannot be written ({error.strerror}); name another folder") from None
+            place = error.filename or path
+            raise BadInput(f"{place} cannot be written ({error.strerror}); name another folder") from None
         except Exception as error:  # of matplotlib: the other charts are worth having
-            screen.warn(f"{path} could not be drawn ({screen.one_line(error)})")
+            warn(f"{path} could not be drawn ({screen.one_line(error)})")
             continue
-        screen.say(f"  {path}")
+        screen.say(f"  {one_line(str(path))}")
+    if left_out := compared["test"].nunique() - len(drawn):
+        screen.say(f"  none of {screen.count(left_out, 'more test')}")
 
 
 def write_page(records: list[dict], options: Options) -> None:
@@ -178,9 +201,10 @@ def write_page(records: list[dict], options: Options) -> None:
     try:
         page.write(records, options.html)
     except OSError as error:
-        raise BadInput(f"{error.filename} cannot be written ({error.strerror}); name another place") from None
+        place = error.filename or options.html
+        raise BadInput(f"{place} cannot be written ({error.strerror}); name another place") from None
     if options.format == "text":
-        screen.say(f"\nThe page is {options.html}; open it in a browser")
+        screen.say(f"\nThe page is {one_line(str(options.html))}; open it in a browser")
 
 
 if __name__ == "__main__":

@@ -71,8 +71,8 @@ def generation_row(**cells):
     return row | cells
 
 
-def compare(*arguments, cwd):
-    """What `python compare_results.py ARGUMENTS` prints in the folder `cwd`, without drawing charts.
+def compare(*arguments, cwd, draws=False):
+    """What `python compare_results.py ARGUMENTS` prints in the folder `cwd`; charts are drawn only if it `draws`.
 
     Runs in this process, so that pandas is imported once for all tests.
     """
@@ -80,7 +80,7 @@ def compare(*arguments, cwd):
     with (
         contextlib.chdir(cwd),
         mock.patch.multiple(sys, argv=["compare_results.py", *arguments], **streams),
-        mock.patch.object(compare_results, "draw_charts"),
+        contextlib.nullcontext() if draws else mock.patch.object(compare_results, "draw_charts"),
     ):
         try:
             compare_results.main()

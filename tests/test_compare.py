@@ -8,6 +8,7 @@ import re
 import shlex
 import statistics
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from speed_test.compare import charts, facts, read, speeds, table
 from speed_test.compare import ours as ours_rows
 from speed_test.results import COLUMNS
 from tests.conftest import ROOT, run
-from tests.made_csvs import compare, ours, records, training_row
+from tests.made_csvs import HOME, cells_of, compare, ours, records, training_row, write
 
 COMPARE = ROOT / "compare_results.py"
 
@@ -240,3 +241,27 @@ def test_a_chart_that_fails_costs_no_other_one(tmp_path, monkeypatch, capsys):
         f"WARNING: {tmp_path / name} could not be drawn (no such font)\n"
         for name in ("pytorch_cv_resnet50_food101.png", "tensorflow_cv_resnet50_food101.png")
     )
+
+
+def test_five_thousand_batch_sizes(tmp_path):
+    rows = [training_row(batch_size=number, epoch_seconds=10 + number % 100) for number in range(1, 5001)]
+    write(tmp_path / "results" / f"{HOME}_results.csv", rows)
+    start = time.process_time()
+    done = compare("--html=page.html", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    found, _ = cells_of(tmp_path / "results" / f"{HOME}_results.csv")
+    charts.draw(found, charts.looks(found), tmp_path / "chart.png")
+    assert time.process_time() - start < 10  # 2 seconds; it was 104
+    assert '"group": "5000"' in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_chart_has_the_most_frequent_batch_sizes_and_says_so(tmp_path):
+    rows = [training_row(batch_size=number) for number in range(1, 1001)]
+    rows += [training_row(batch_size=size, machine="B", chip="B") for size in (7, 500)]
+    found, _ = cells_of(write(tmp_path / "x.csv", rows))
+    drawn = found[charts.chosen_for_chart(found)]
+    sizes = sorted(drawn["batch_size"].unique())
+    assert len(sizes) == charts.MAX_GROUPS
+    assert {1, 7, 500, 1000} <= set(sizes)
+    assert set(drawn["machine"]) == {HOME, "B"}
+    assert charts.heading(found, drawn) == "ResNet50 on CIFAR100, PyTorch: 30 of 1,000 batch sizes"

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from speed_test import columns_page
+from speed_test import child, columns_page
+from speed_test.data import files
+from speed_test.frameworks import llamacpp_trial
 from speed_test.results import GENERATION, TRAINING
 from tests.conftest import ROOT
 
 SCRIPTS = sorted(path for path in ROOT.glob("*.py") if "# /// script" in path.read_text(encoding="utf-8"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGES.md", "results/README.md", "published/README.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGES.md", "SECURITY.md", "results/README.md", "published/README.md")
 TEXTS = {
     file: file.read_text(encoding="utf-8")
     for file in [*(ROOT / page for page in PAGES), *sorted((ROOT / "docs").glob("*.md"))]
@@ -73,7 +75,10 @@ def test_the_readme_is_short_and_starts_with_two_short_commands():
 def test_readme_names_every_script_and_every_page():
     for script in SCRIPTS:
         assert re.search(rf"(^\| `|speed_test ){re.escape(script.name)}", README, re.MULTILINE), script.name
-    for page in [*(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGES.md"]:
+    for page in [
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGES.md", "SECURITY.md")),
+    ]:
         assert f"]({page.relative_to(ROOT).as_posix()}" in README, page
 
 
@@ -94,6 +99,21 @@ def test_the_readme_has_the_overview_of_the_results():
 
     assert len(table(README)) > 2
     assert table(README) == table((ROOT / "results" / "README.md").read_text(encoding="utf-8"))
+
+
+def test_what_can_go_wrong_is_told_with_the_limits_that_the_code_has():
+    faults = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    assert f"never ends ({llamacpp_trial.SECONDS} seconds)" in faults
+    assert f"fills the memory ({llamacpp_trial.MEMORY // 2**30} GB)" in faults
+    assert f"less than {files.SLOW_BYTES // 1000} kB a minute" in faults
+    assert files.SLOW_SECONDS == 60
+    assert f"sends nothing for {files.STALLED_SECONDS} seconds" in faults
+    assert f"after {child.SECONDS_TO_NAME // 60} minutes; ended after `--stall_timeout`" in faults
+    security = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    assert len(security.splitlines()) <= 40
+    assert "private security advisory" in security
+    for page in (faults, security):
+        assert "`data_checksum`" in page
 
 
 # ---- Links and commands ----

@@ -2,9 +2,10 @@
 
 import pytest
 
-from speed_test.compare import known, read, speeds, table
+from speed_test.compare import check, known, read, speeds, table
+from speed_test.compare import ours as ours_rows
 from speed_test.results import COLUMNS, GENERATION_COLUMNS
-from tests.made_csvs import cells_of, generation_row, older, ours, training_row, write
+from tests.made_csvs import HOME, cells_of, generation_row, older, ours, training_row, write
 
 
 def medians(path):
@@ -227,3 +228,18 @@ def test_a_test_with_columns_of_its_own_and_without_batch_sizes(tmp_path):
     (cell,) = found.to_dict("records")
     assert (cell["title"], cell["chart"]) == ("forest on HIGGS, PyTorch", "pytorch_forest_HIGGS")
     assert (cell["median"], cell["group"], cell["across"], cell["is_best"]) == (9.0, "all", "", True)
+
+
+@pytest.mark.parametrize("column", ["precision", "status", "machine", "device", "data", "input_size"])
+def test_a_missing_column_is_named(tmp_path, column):
+    kept = [name for name in COLUMNS if name != column]
+    path = write(tmp_path / f"{HOME}_results.csv", [{name: training_row()[name] for name in kept}], kept)
+    with pytest.raises(read.Unreadable, match=f"lacks the column {column}"):
+        read.read(path)
+    assert list(check.problems(path)) == [f"does not have the columns of these scripts: {column}"]
+
+
+def test_the_columns_that_are_read_are_those_that_a_file_has_from_the_beginning():
+    for schema in check.SCHEMAS:
+        assert ours_rows.is_ours(set(schema))
+        assert ours_rows.missing(set(schema)) == []

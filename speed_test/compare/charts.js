@@ -77,18 +77,19 @@ function trace(test, series, base, stub, isUpright) {
 }
 
 function draw(test) {
+  if (!test.drawn.length) return;
   const place = document.getElementById(`${test.id}-chart`);
   const base = baseSeries(test);
-  const drawn = test.series.filter(series => series[0].in_chart);
-  const bars = test.groups.length * (drawn.length + 0.5);
+  const { drawn, drawnGroups } = test;
+  const bars = drawnGroups.length * (drawn.length + 0.5);
   const width = Math.min(place.clientWidth, Math.max(MIN_WIDTH, bars * WIDEST_BAR + 70));
   const isUpright = (width - 70) / bars >= BAR_UPRIGHT;
   const isLog = (scale.value === "auto" ? test.first.scale : scale.value) === "log";
   const height = isUpright ? 440 : 60 + BAR_ACROSS * bars * 1.1;
   const { stub, axis } = valueAxis(test, isLog, isUpright, (isUpright ? height : width) - 70);
   const groupAxis = {
-    type: "category", categoryorder: "array", categoryarray: test.groups, tickvals: test.groups,
-    ticktext: test.groups.map(wrapped), fixedrange: true, automargin: true, ticks: "", tickangle: 0,
+    type: "category", categoryorder: "array", categoryarray: drawnGroups, tickvals: drawnGroups,
+    ticktext: drawnGroups.map(wrapped), fixedrange: true, automargin: true, ticks: "", tickangle: 0,
     title: { text: test.first.across, standoff: 8 }, autorange: isUpright ? true : "reversed",
   };
   const layout = {
@@ -106,7 +107,7 @@ function draw(test) {
 }
 
 function legend(test) {
-  const items = test.series.filter(series => series[0].in_chart).map(([first]) => {
+  const items = test.drawn.map(([first]) => {
     const swatch = element("span", { className: "swatch" });
     swatch.style.backgroundColor = first.colour;
     swatch.dataset.pattern = first.pattern;

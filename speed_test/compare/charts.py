@@ -1,5 +1,7 @@
 """A PNG for each test: grouped bars, batch sizes (or models) across, a bar for each series."""
 
+import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ FAILED = "#B00020"
 # Pattern as the page names it -> as matplotlib does.
 HATCHES = {"": "", "/": "///", ".": "...", "x": "xxx"}
 MAX_SERIES = 24  # in a chart; more make it too wide for any screen
+MAX_GROUPS = 30
+MAX_CHARTS = 60  # each takes a third of a second
 LOG_FROM = 20  # if the slowest takes so many times as long as the fastest, a linear scale would hide the fastest
 
 # Inches, at DPI dots each.
@@ -59,13 +63,43 @@ def scale(test: "pd.DataFrame") -> str:
 
 
 def chosen_for_chart(cells: "pd.DataFrame") -> "pd.Series":
-    """For each cell whether its series is drawn: of each test the MAX_SERIES that are the fastest at their best."""
+    """For each cell whether it is drawn: of each test the MAX_SERIES that are the fastest at their best, and the
+    MAX_GROUPS batch sizes that most series have; of all tests the MAX_CHARTS that most machines have."""
+    machines = cells.groupby("test", sort=False)["machine"].nunique().sort_values(ascending=False, kind="stable")
     fastest = cells.groupby(["test", "series"], sort=False)["cost"].min().dropna().reset_index()
     fastest["place"] = fastest.groupby("test")["cost"].rank(method="first")
     fastest["in_chart"] = fastest["place"] <= MAX_SERIES
     every = cells.groupby("test")["series"].transform("nunique") <= MAX_SERIES
     found = cells[["test", "series"]].merge(fastest, how="left", on=["test", "series"])["in_chart"]
-    return every | found.set_axis(cells.index).eq(True)  # NaN if nothing worked
+    chosen = every | found.set_axis(cells.index).eq(True)  # NaN if nothing worked
+    drawn = cells[chosen]
+    many = drawn.groupby("test")["group"].transform("nunique") > MAX_GROUPS
+    for _, test in drawn[many].groupby("test", sort=False):
+        chosen[test.index] = test["group"].isin(_frequent_groups(test))
+    return chosen & cells["test"].isin(machines.index[:MAX_CHARTS])
+
+
+def _frequent_groups(test: "pd.DataFrame") -> list[str]:
+    """The MAX_GROUPS groups that most series have. Of groups that equally many have, an even choice is taken."""
+    groups = test.sort_values(["batch_size", "group"]).drop_duplicates("group")["group"]
+    frequency = groups.map(test["group"].value_counts())
+    found: list[str] = []
+    for _, some in sorted(groups.groupby(frequency), reverse=True):
+        room = min(MAX_GROUPS - len(found), len(some))
+        found += [some.iloc[round(place * (len(some) - 1) / max(1, room - 1))] for place in range(room)]
+    return found
+
+
+def heading(test: "pd.DataFrame", drawn: "pd.DataFrame") -> str:
+    """The title of a test, and what of it is not `drawn`."""
+    left_out = []
+    shown, there = drawn["series"].nunique(), test["series"].nunique()
+    if shown < there:
+        left_out.append(f"the {shown} fastest of {there:,}")
+    shown, there = drawn["group"].nunique(), test["group"].nunique()
+    if shown < there:
+        left_out.append(f"{shown} of {there:,} {test['across'].iloc[0]}s")
+    return test["title"].iloc[0] + (f": {', '.join(left_out)}" if left_out else "")
 
 
 def draw(test: "pd.DataFrame", look: dict[str, tuple[str, str]], path: Path) -> None:
@@ -78,11 +112,8 @@ def draw(test: "pd.DataFrame", look: dict[str, tuple[str, str]], path: Path) -> 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    heading = test["title"].iloc[0]
-    in_all = test["series"].nunique()
-    test = test[chosen_for_chart(test)]
-    if in_all > test["series"].nunique():
-        heading += f": the {test['series'].nunique()} fastest of {in_all}"
+    every = test
+    test = every[chosen_for_chart(every)]
     groups = list(test.sort_values(["batch_size", "group"])["group"].unique())
     labels = list(test["label"].unique())
     wide = max(NARROWEST, BAR * (len(labels) + 1.2) * len(groups) + 1.2)
@@ -91,13 +122,15 @@ def draw(test: "pd.DataFrame", look: dict[str, tuple[str, str]], path: Path) -> 
     height = PLOT_HEIGHT + legend_height
     figure, axes = plt.subplots(figsize=(wide, height), dpi=DPI)
     try:
-        _scale_axes(axes, test)
-        _draw_bars(axes, test, look, groups)
-        _label_axes(axes, test, groups)
-        _write_heading(figure, heading, columns, height)
-        figure.tight_layout(rect=(0, 0, 1, 1 - (TITLE_HEIGHT + legend_height) / height))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+        # Letters that the font lacks are drawn as boxes; each would be warned of.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            _scale_axes(axes, test)
+            _draw_bars(axes, test, look, groups)
+            _label_axes(axes, test, groups)
+            _write_heading(figure, heading(every, test), columns, height)
+            figure.tight_layout(rect=(0, 0, 1, 1 - (TITLE_HEIGHT + legend_height) / height))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path)
     finally:
         plt.close(figure)
 
@@ -135,7 +168,7 @@ def _draw_bars(axes: "Axes", test: "pd.DataFrame", look: dict[str, tuple[str, st
             hatch=HATCHES[pattern],
             edgecolor="black" if measured else "white",
             linewidth=1.2 if measured else 0.5,
-            label=cells["label"].iloc[0],
+            label=re.sub("^_", " _", cells["label"].iloc[0]),  # matplotlib hides a label that begins with "_"
         )
         for place, median, text in zip(places, cells["median"], cells["text"], strict=True):
             if median > 0:
@@ -156,9 +189,9 @@ def _label_axes(axes: "Axes", test: "pd.DataFrame", groups: list[str]) -> None:
     axes.tick_params(axis="x", length=0)
 
 
-def _write_heading(figure: "Figure", heading: str, columns: int, height: float) -> None:
+def _write_heading(figure: "Figure", text: str, columns: int, height: float) -> None:
     """Title and legend above the plot, `height` inches high in all."""
-    title = figure.suptitle(heading, fontsize=14, fontweight="bold", x=0.01, ha="left", y=1 - 0.1 / height, va="top")
+    title = figure.suptitle(text, fontsize=14, fontweight="bold", x=0.01, ha="left", y=1 - 0.1 / height, va="top")
     title.set_parse_math(False)
     legend = figure.legend(
         loc="upper left",
@@ -169,5 +202,5 @@ def _write_heading(figure: "Figure", heading: str, columns: int, height: float) 
         handlelength=1.4,
         columnspacing=1.5,
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    for label in legend.get_texts():
+        label.set_parse_math(False)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from speed_test.compare.cells import BATCH_SIZE, clean, number, whole
 from speed_test.compare.facts import DEFAULTS, Machine, Measurement, Row, facts_of
 from speed_test.compare.known import KNOWN, LLAMA_2_7B, TRAINING_FIGURE, columns_of
 
@@ -16,13 +17,14 @@ from speed_test.compare.known import KNOWN, LLAMA_2_7B, TRAINING_FIGURE, columns
 Reader = Callable[[Row], tuple[Row, str, int | str, float | None]]
 
 NAME = re.compile(
-    r"(?P<machine>.+?)_(?P<dataset>CIFAR100?|FOOD101|IMDB)_(?P<model>[^_]+)_(?P<input_size>\d+)"
+    r"(?P<machine>.+?)_(?P<dataset>CIFAR100?|FOOD101|IMDB)_(?P<model>[^_]+)_(?P<input_size>[0-9]{1,9})"
     r"(_(?P<framework>pytorch|tensorflow))?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,  # else letters of other alphabets would match too: a Turkish i in IMDB
 )
 # Machine and model may both have "_" in them, the model only in its type: "Apple_M3_llama-2-7b-chat.Q4_0.gguf_results".
 MODEL = re.compile(
-    r"(?P<machine>.+)_(?P<model>[^_]+[.-](I?Q\d(_[A-Z0-9]+)*|B?F16|F32))(\.gguf)?(_results)?$", re.IGNORECASE
+    r"(?P<machine>.+)_(?P<model>[^_]+[.-](I?Q\d(_[A-Z0-9]+)*|B?F16|F32))(\.gguf)?(_results)?$",
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -34,11 +36,11 @@ def measurements(
     Raises ValueError for a file that is not one of the older scripts'. Its text completes "it ...".
     """
     read = _reader(path, set(columns))
-    for number, row in rows:
+    for line, row in rows:
         try:
             test, name, group, value = read(dict(zip(columns, row, strict=True)))
-        except (ValueError, OverflowError):  # the whole number of "inf"
-            notes.append(f"line {number} has no numbers where they belong")
+        except ValueError:
+            notes.append(f"line {line} has no numbers where they belong")
             continue
         cell = {**DEFAULTS, **test, "source": "older", "measurement_version": ""}
         yield facts_of(cell, Machine(f"older {name}", name, name), group, "ok" if value else "failed"), value
@@ -50,24 +52,21 @@ def _reader(path: Path, columns: set[str]) -> Reader:
     Raises ValueError for a file that is not one of the older scripts'. Its text completes "it ...".
     """
     if {"batch_size", "avg_time_per_epoch"} <= columns:
-        return _training(path, lambda row: positive(row["avg_time_per_epoch"]))
+        return _training(path, lambda row: number(row["avg_time_per_epoch"], "avg_time_per_epoch"))
     if {"batch_size", "train_runtime", "epoch"} <= columns:
-        return _training(path, lambda row: positive(row["train_runtime"]) / positive(row["epoch"]))
+        return _training(path, lambda row: _per_epoch(row["train_runtime"], row["epoch"]))
     if {"question", "tokens_per_second"} <= columns:
         return _generation(path)
     raise ValueError("has columns of neither these nor the older scripts")
 
 
-def positive(text: str) -> float:
-    """`text` as a number. Raises ValueError for what is no finite number above 0."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise ValueError(text)
-    return number
+def _per_epoch(seconds: str, epochs: str) -> float:
+    mean = number(seconds, "train_runtime") / number(epochs, "epoch")
+    return number(repr(mean), "train_runtime")  # raises ValueError if that is out of range
 
 
 def _machine(name: str) -> str:
-    return " ".join(name.replace("_", " ").split())
+    return clean(name.replace("_", " ")) or "unknown machine"
 
 
 def _training(path: Path, seconds: Callable[[Row], float]) -> Reader:
@@ -82,12 +81,12 @@ def _training(path: Path, seconds: Callable[[Row], float]) -> Reader:
     if (found["model"].lower(), found["input_size"]) == (known.model.lower(), known.input_size):
         test = columns_of(experiment)
     else:
-        test = {"experiment": experiment, "framework": framework.lower(), "model": found["model"], "dataset": dataset}
-        test |= {"input_size": found["input_size"], **TRAINING_FIGURE}
+        test = {"experiment": experiment, "framework": framework.lower(), "model": clean(found["model"])}
+        test |= {"dataset": dataset, "input_size": found["input_size"], **TRAINING_FIGURE}
     machine = _machine(found["machine"])
 
     def read(row: Row) -> tuple[Row, str, int | str, float | None]:
-        batch_size = int(float(row["batch_size"]))
+        batch_size = whole(row["batch_size"].removesuffix(".0"), BATCH_SIZE)  # pandas writes 32.0 beside empty cells
         return test, machine, batch_size, None if "FAILED" in row.values() else seconds(row)
 
     return read
@@ -97,11 +96,12 @@ def _generation(path: Path) -> Reader:
     found = MODEL.match(path.stem)
     if not found:
         raise ValueError("is of the older scripts, and its name says neither machine nor model")
-    machine, model = _machine(found["machine"]), found["model"]
+    machine, model = _machine(found["machine"]), clean(found["model"])
     model = LLAMA_2_7B if model.lower() == "llama-2-7b-chat.q4_0" else model
     test = columns_of("llama2")
 
     def read(row: Row) -> tuple[Row, str, int | str, float | None]:
-        return test, machine, model, None if "FAILED" in row.values() else positive(row["tokens_per_second"])
+        rate = None if "FAILED" in row.values() else number(row["tokens_per_second"], "tokens_per_second")
+        return test, machine, model, rate
 
     return read

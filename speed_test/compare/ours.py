@@ -5,20 +5,48 @@ from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 
+from speed_test.compare.cells import BATCH_SIZE, VERSION, clean, number, quoted, whole
 from speed_test.compare.facts import DEFAULTS, KIND, TEST, Machine, Measurement, Row, facts_of
 from speed_test.compare.known import GENERATION_FIGURE, LLAMA_2_7B, LLAMA_2_7B_PARAMETERS, TRAINING_FIGURE
-from speed_test.compare.older import positive
 
 Lines = list[tuple[int, list[str]]]  # number of a line, and its cells
 
+MACHINE = ("machine", "chip", "cpu_cores", "gpu_cores", "memory_gb")
+# All columns that are read, as text. `source` isn't: nobody's figures become published ones by a column of that name.
+TOLD = {*TEST, *KIND, *MACHINE, "batch_size", "quantization", "parameters", "status"} - {"source"}
+# The columns that a file must have, because they are read and have been there from the beginning.
+OF_ALL = ("machine", "status")
+OF_TRAINING = (
+    *("batch_size", "epoch_seconds", "experiment", "framework", "model", "dataset", "input_size"),
+    *("precision", "data", "estimated", "device", *MACHINE),
+)
+OF_GENERATION = (
+    *("question", "tokens_per_second", "answer_token_len", "model", "quantization", "data", "threads"),
+    *("gpu_layers", "device", *MACHINE),
+)
+OF_OWN_COLUMNS = ("experiment", "figure", "unit", "better")
+# What a file may hold; a script writes one test of one machine. More would take minutes, and nobody could read it.
+MOST = {"tests": 20, "machines": 100, "kinds of figures": 200, "batch sizes and models": 10_000}
+
 
 def is_ours(columns: set[str]) -> bool:
-    """Whether a file with these columns is one of our scripts'."""
-    return {"machine", "status"} <= columns and (
-        {"batch_size", "epoch_seconds", "experiment"} <= columns
-        or {"question", "tokens_per_second", "model"} <= columns
-        or {"experiment", "figure", "unit", "better"} <= columns
+    """Whether a file with these columns is one of our scripts', though some may be missing."""
+    return (
+        {"batch_size", "epoch_seconds"} <= columns
+        or ({"question", "tokens_per_second"} <= columns and bool({"machine", "status", "model"} & columns))
+        or len(columns & {*OF_OWN_COLUMNS, *OF_ALL}) >= 4
     )
+
+
+def missing(columns: set[str]) -> list[str]:
+    """The columns that a file of ours with these columns lacks."""
+    if {"batch_size", "epoch_seconds"} <= columns:
+        needed: tuple[str, ...] = OF_TRAINING
+    elif {"question", "tokens_per_second"} <= columns:
+        needed = OF_GENERATION
+    else:
+        needed = OF_OWN_COLUMNS
+    return [column for column in dict.fromkeys((*needed, *OF_ALL)) if column not in columns]
 
 
 def defaults(columns: set[str]) -> Row:
@@ -28,46 +56,74 @@ def defaults(columns: set[str]) -> Row:
     return {**DEFAULTS, **TRAINING_FIGURE}
 
 
+def cleaned(cell: Row) -> Row:
+    """A row with its texts as they are shown, see cells.clean."""
+    return {column: clean(text) for column, text in cell.items()}
+
+
 def problem(cell: Row, columns: set[str]) -> str | None:
     """Why nothing can be made of a row, whatever its figure, or None. `cell` has the columns of TEST, with defaults."""
-    if not cell["experiment"]:
-        return "experiment is empty"
+    for column in ("experiment", "machine"):
+        if not cell[column]:
+            return f"{column} is empty"
     if cell["better"] not in ("lower", "higher"):
-        return f"better is {cell['better']!r}, neither lower nor higher"
+        return f"better is {quoted(cell['better'])}, neither lower nor higher"
     if cell["figure"] not in columns:
-        return f"figure is {cell['figure']!r}, which is no column of the file"
+        return f"figure is {quoted(cell['figure'])}, which is no column of the file"
     if not cell["unit"]:
         return "unit is empty"
-    if cell.get("batch_size") and not re.fullmatch("0*[1-9][0-9]*", cell["batch_size"]):
-        return f"batch_size is {cell['batch_size']!r}, no whole number above 0"
+    for column, limits in (("batch_size", BATCH_SIZE), ("measurement_version", VERSION)):
+        if cell.get(column):
+            try:
+                whole(cell[column], limits)
+            except ValueError as error:
+                return f"{column} {error}"
+    return None
+
+
+def too_many(cell: Row, columns: set[str], seen: dict[str, set]) -> str | None:
+    """Why a row would make its file hold too much (see MOST), or None. `seen` is what the rows before it hold."""
+    model = "quantization" in columns  # then it is no part of the test
+    test = tuple("" if model and column == "model" else cell[column] for column in TEST)
+    own = {
+        "tests": test,
+        "machines": cell["machine"],
+        "kinds of figures": (test, cell["machine"], *(cell[column] for column in KIND)),
+        "batch sizes and models": tuple(cell.get(column) for column in ("batch_size", "model", "quantization")),
+    }
+    for things, one in own.items():
+        if one not in seen[things] and len(seen[things]) == MOST[things]:
+            return f"the file has {MOST[things]:,} {things} already, the most that are read"
+    for things, one in own.items():
+        seen[things].add(one)
     return None
 
 
 def measurements(path: Path, columns: list[str], rows: Lines, notes: list[str]) -> Iterator[Measurement]:
     """The measurements in `rows` of the file `path`. Adds to `notes` what is left out, a sentence for each."""
     unsaid = defaults(set(columns))
-    told = (*TEST, *KIND, "machine", "chip", "cpu_cores", "gpu_cores", "memory_gb", "batch_size", "quantization")
-    places = [columns.index(name) for name in (*told, "parameters", "status") if name in columns]
-    facts_in = itemgetter(*places)
+    facts_in = itemgetter(*(place for place, column in enumerate(columns) if column in TOLD))
     # Almost all rows of a file have the same facts as one before.
     known: dict[tuple, tuple[str | None, tuple, str]] = {}
     machines: dict[str, Machine] = {}
-    for number, row in rows:
+    seen: dict[str, set] = {things: set() for things in MOST}
+    for line, row in rows:
         key = facts_in(row)
         if key not in known:
-            cell = {**unsaid, **dict(zip(columns, row, strict=True))}
+            told = {column: text for column, text in zip(columns, row, strict=True) if column in TOLD}
+            cell = {**unsaid, **cleaned(told)}
+            what = problem(cell, set(columns)) or too_many(cell, set(columns), seen)
             machine = machines.setdefault(cell["machine"], _machine(cell))
-            known[key] = (problem(cell, set(columns)), _facts(path, cell, set(columns), machine), cell["figure"])
+            known[key] = (what, () if what else _facts(path, cell, set(columns), machine), cell["figure"])
         what, facts, figure = known[key]
         value = None
         if not what and facts[-1] == "ok":
-            text = row[columns.index(figure)]
             try:
-                value = positive(text)
-            except ValueError:
-                what = f"{figure} is {text!r}, no number above 0"
+                value = number(row[columns.index(figure)], figure)
+            except ValueError as error:
+                what = f"{figure} {error}"
         if what:
-            notes.append(f"line {number}: {what}")
+            notes.append(f"line {line}: {what}")
         else:
             yield facts, value
 
@@ -78,7 +134,7 @@ def _facts(path: Path, cell: Row, columns: set[str], machine: Machine) -> tuple:
         group = _model(path, cell, named_by_file="figure" not in columns)
         cell["model"] = ""
     else:
-        group = int(cell["batch_size"]) if cell.get("batch_size", "").isdecimal() else None
+        group = int(cell["batch_size"]) if cell.get("batch_size") else None
     return facts_of(cell, machine, group, cell["status"])
 
 
@@ -97,7 +153,7 @@ def _model(path: Path, cell: Row, named_by_file: bool) -> str:
         name = re.sub(r"(^|_)(synthetic_)?results(_\d+)?$", "", rest) or name
     if kind:
         name = re.sub(rf"[ ._-]{re.escape(kind)}$", "", name, flags=re.IGNORECASE)
-    return f"{name} {kind}".strip() or "unknown model"
+    return clean(f"{name} {kind}") or "unknown model"
 
 
 def _machine(cell: Row) -> Machine:
@@ -109,4 +165,5 @@ def _machine(cell: Row) -> Machine:
         facts.append(f"{cores} {kind} cores")
     if cell.get("memory_gb"):
         facts.append(f"{cell['memory_gb']} GB")
-    return Machine(cell["machine"], name, ", ".join(facts))
+    # Without spaces, as our scripts write it: nobody is taken for a published machine ("published Apple M3").
+    return Machine(cell["machine"].replace(" ", "_"), name, ", ".join(facts))

@@ -10,7 +10,12 @@ const tests = [...Map.groupBy(cells, cell => cell.test)].map(([id, own]) => ({
   first: own[0],
   groups: inOrder(own),
   series: [...Map.groupBy(own, cell => cell.series).values()],
+  // What the chart shows of them: not more than anybody could look at.
+  drawn: [...Map.groupBy(own.filter(cell => cell.in_chart), cell => cell.series).values()],
+  drawnGroups: inOrder(own.filter(cell => cell.in_chart)),
 }));
+const cellsByGroup = new Map(tests.flatMap(test => test.series)
+  .map(series => [series, new Map(series.map(cell => [cell.group, cell]))]));
 const baseline = document.getElementById("baseline");
 const scale = document.getElementById("scale");
 const EACH_TESTS_OWN = "";
@@ -62,7 +67,7 @@ function baseSeries(test) {
 }
 
 function at(series, group) {
-  return series.find(cell => cell.group === group);
+  return cellsByGroup.get(series).get(group);
 }
 
 // ---- Tables. Text from CSVs is shown by textContent, never as markup. ----
@@ -135,8 +140,8 @@ function showOverview() {
   const base = machines.find(machine => machine.machine_key === baseMachine());
   const shown = cells.filter(cell => cell.overview !== null);
   const columns = [...new Set(shown.map(cell => cell.overview))];
-  const find = (machine, column) =>
-    shown.find(cell => cell.machine_key === machine.machine_key && cell.overview === column);
+  const places = new Map(shown.map(cell => [`${cell.machine_key}\n${cell.overview}`, cell]));
+  const find = (machine, column) => places.get(`${machine.machine_key}\n${column}`);
   const lines = machines.map(machine => {
     const speeds = columns.map(column => [find(machine, column), find(base, column)])
       .filter(([own, other]) => speed(own, other) !== null)
@@ -192,11 +197,18 @@ function speedsTable(test) {
 
 // ---- The page ----
 
+function leftOutOfChart({ first, series, drawn, groups, drawnGroups }) {
+  const parts = [];
+  if (!drawn.length) return "; without a chart, as there are so many tests";
+  if (drawn.length < series.length) parts.push(`the ${drawn.length} fastest of ${series.length.toLocaleString("en-US")}`);
+  if (drawnGroups.length < groups.length)
+    parts.push(`${drawnGroups.length} of ${groups.length.toLocaleString("en-US")} ${first.across}s`);
+  return parts.length ? `; the chart shows ${parts.join(", ")}` : "";
+}
+
 function addSection(test) {
   const { title, unit, better } = test.first;
-  const drawn = test.series.filter(series => series[0].in_chart).length;
-  const leftOut = drawn < test.series.length
-    ? `; the chart shows the ${drawn} fastest of ${test.series.length}` : "";
+  const leftOut = leftOutOfChart(test);
   const section = element("section", {},
     element("h2", { id: `${test.id}-title`, textContent: title }),
     element("p", {}, `${unit.charAt(0).toUpperCase()}${unit.slice(1)}, median; ${better} is better${leftOut}`,

@@ -4,36 +4,21 @@ CSVs are read row by row, because pandas would fill a torn or short line with em
 """
 
 import csv
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speed_test.compare import older, ours
 from speed_test.compare.facts import DEFAULTS, FACTS, KIND, TEST, Machine, Measurement, facts_of
+from speed_test.compare.files import Unreadable, content, find
 from speed_test.compare.known import LLAMA_2_7B, columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["Unreadable", "find", "frame", "published", "read"]
+
 PUBLISHED = Path(__file__).resolve().parents[2] / "published" / "december_2023.csv"
-
-
-class Unreadable(Exception):
-    """A file that holds no measurements. Its text completes "it ..."."""
-
-
-def find(paths: Iterable[Path]) -> list[Path]:
-    """The CSVs that `paths` are or hold, each once. Raises FileNotFoundError for one that is not there."""
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            found |= dict.fromkeys(sorted(path.rglob("*.csv")))
-        elif path.exists():
-            found[path] = None
-        else:
-            raise FileNotFoundError(path)
-    return list(found)
 
 
 def read(path: Path) -> tuple[list[Measurement], list[str]]:
@@ -43,6 +28,8 @@ def read(path: Path) -> tuple[list[Measurement], list[str]]:
     """
     columns, rows, notes = _lines(path)
     if ours.is_ours(set(columns)):
+        if lacking := ours.missing(set(columns)):
+            raise Unreadable(lacks(lacking))
         measurements = list(ours.measurements(path, columns, rows, notes))
     else:
         try:
@@ -54,25 +41,17 @@ def read(path: Path) -> tuple[list[Measurement], list[str]]:
     return measurements, sorted(notes, key=lambda note: int(note.removeprefix("line ").split()[0].rstrip(":")))
 
 
+def lacks(columns: list[str]) -> str:
+    """What is said of a file without these columns. It completes "it ..."."""
+    return f"lacks the column{'s' if len(columns) > 1 else ''} {', '.join(columns)}"
+
+
 def _lines(path: Path) -> tuple[list[str], ours.Lines, list[str]]:
     """The header of a CSV, its other lines as far as they are as wide, and what is left out."""
-    try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise Unreadable(f"cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise Unreadable("is not text") from None
-    rows = csv.reader(io.StringIO(content, newline=""))
-    try:
-        columns = next(rows)
-        body = [(rows.line_num, row) for row in rows if row]
-    except StopIteration:
-        raise Unreadable("is empty") from None
-    except csv.Error as error:
-        raise Unreadable(f"is no CSV ({error})") from None
+    text, columns, body = content(path)
     notes = []
     # Our scripts end every row with a newline, so a last row without one may have lost the end of its last cell.
-    if not content.endswith("\n") and "code_version" in columns and body and len(body[-1][1]) == len(columns):
+    if not text.endswith(("\n", "\r")) and "code_version" in columns and body and len(body[-1][1]) == len(columns):
         notes.append(f"line {body.pop()[0]} is cut short")
     whole = []
     for number, row in body:
@@ -110,8 +89,6 @@ def frame(measurements: list[Measurement]) -> "pd.DataFrame":
     # Thousands of rows have the same facts, so these are worked on once.
     places = {facts: place for place, facts in enumerate(dict.fromkeys(facts for facts, _ in measurements))}
     kinds = pd.DataFrame(list(places), columns=list(FACTS), dtype=object)
-    for column in kinds.columns.drop("batch_size"):
-        kinds[column] = kinds[column].map(_printable)
     kinds["batch_size"] = kinds["batch_size"].astype(float)
     _complete_failures(kinds)
     # What nothing tells of a failure is taken to be as usual.
@@ -121,11 +98,6 @@ def frame(measurements: list[Measurement]) -> "pd.DataFrame":
     rows = kinds.take([places[facts] for facts, _ in measurements]).reset_index(drop=True)
     rows["value"] = pd.Series([value for _, value in measurements], dtype=float)
     return rows
-
-
-def _printable(text: str) -> str:
-    """`text`, which may come from anybody's CSV, on one line and without what would control a terminal."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _complete_failures(kinds: "pd.DataFrame") -> None:

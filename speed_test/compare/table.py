@@ -5,6 +5,7 @@ A series is a line of a table: the cells of a machine that are of one kind.
 """
 
 import math
+from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ MARKS = (
     ("precision", None, "{}"),
     ("tf32", "True", "tf32"),
     ("compiled", "True", "compiled"),
+    ("data_checksum", "mismatch", "not the published data"),
     ("measurement_version", None, "version {}"),
 )
 # How other settings are said, where a machine has figures with several of them.
@@ -45,6 +47,16 @@ TITLE_ADDITIONS = (
     ("better", "{} is better"),
 )
 SHORT = {"out_of_memory": "memory"}  # a status, in a cell
+# Not to be had by a test: names of parts of the page, and files that Windows takes for devices.
+TAKEN = (
+    "overview",
+    "overall",
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
+)
 
 
 # ---- How a cell is shown: the same text in terminal, Markdown, charts and page ----
@@ -76,6 +88,22 @@ def spread(lowest: float, highest: float, count: int) -> str:
 # ---- Measurements into cells ----
 
 
+def distinct(names: Iterable[str], addition: str = " ({})", taken: Iterable[str] = ()) -> list[str]:
+    """`names` with something added where one is there before or is `taken`: "a", "A", "b" become "a", "A (2)", "b".
+
+    Strangers choose these names: two things that share one would be taken for the same.
+    """
+    used = {name.lower() for name in taken}
+    found = []
+    for name in names:
+        made, times = name, 2
+        while made.lower() in used:
+            made, times = name + addition.format(times), times + 1
+        used.add(made.lower())
+        found.append(made)
+    return found
+
+
 def cells(measurements: "pd.DataFrame") -> "pd.DataFrame":
     """A row for each cell, in the order in which tables show them: tests, machines, groups.
 
@@ -97,7 +125,10 @@ def cells(measurements: "pd.DataFrame") -> "pd.DataFrame":
     found["label"] = [
         label(*row) for row in found[["machine_label", "published", "marks"]].itertuples(index=False, name=None)
     ]
-    found["series"] = [" ".join([key, *marks]) for key, marks in zip(found["machine"], found["marks"], strict=True)]
+    pairs = list(zip(found["machine"], found["marks"], strict=True))
+    each = list(dict.fromkeys(pairs))
+    series = dict(zip(each, distinct(" ".join([key, *marks]) for key, marks in each), strict=True))
+    found["series"] = [series[pair] for pair in pairs]
     found["name"] = _names(found)
     found = found.sort_values(
         ["order", "published", "machine_name", "machine_label", "machine", "marks", "batch_size", "group"],
@@ -134,10 +165,10 @@ def _tests(found: "pd.DataFrame") -> "pd.DataFrame":
                 tests.loc[some.index, "title"] += [f", {value}" for value in said]
     tests = tests.sort_values(["order", "title", *TEST])
     tests["order"] = range(len(tests))
+    tests["title"] = distinct(tests["title"])
     # Charts are files, and the file systems of Mac and Windows do not tell "mlp" from "MLP".
-    times = tests.groupby(tests["chart"].str.lower()).cumcount()
-    tests["chart"] += ["" if number == 0 else f"_{number + 1}" for number in times]
-    tests["test"] = tests["experiment"].where(tests["known"], tests["chart"])
+    tests["chart"] = distinct(tests["chart"], "_{}", TAKEN)
+    tests["test"] = distinct(tests["experiment"].where(tests["known"], tests["chart"]), "_{}", TAKEN)
     return tests.drop(columns="known")
 
 
@@ -157,7 +188,7 @@ def _marks(found: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     kinds = found[[*TEST, "machine", *KIND, "kind"]].drop_duplicates("kind").reset_index(drop=True)
-    versions = {int(version) for version in kinds["measurement_version"] if version.isdigit()}
+    versions = {int(version) for version in kinds["measurement_version"] if version}
     newest = str(max({MEASUREMENT_VERSION, *versions}))
     kinds["marks"] = [_usual_marks(row, newest) for row in kinds.to_dict("records")]
     marks = kinds["marks"].to_dict()
@@ -167,6 +198,10 @@ def _marks(found: "pd.DataFrame") -> "pd.DataFrame":
                 words = WORDS.get(column, column.replace("_", " ") + " {}")
                 for place, value in some[column].items():
                     marks[place] = (*marks[place], words.format(value or "unknown"))
+    # Still alike: a machine with a device "cpu", for example, and with a precision that is called "cpu".
+    kinds["marks"] = pd.Series(marks)
+    for place in kinds.index[kinds.duplicated([*TEST, "machine", "marks"])]:
+        marks[place] = (*marks[place], f"kind {place}")
     kinds["marks"] = pd.Series(marks)
     return kinds[["kind", "marks"]]
 

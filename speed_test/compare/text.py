@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Lines = list[list[str]]
 
 WIDTH = 80  # columns of a terminal
+LONGEST_NAME = 56  # of a machine in a table on the screen; the other outputs have it whole
 # The marks with a letter of their own, which stands beside the machine's name on the screen, and what they say.
 LETTERS = {
     "published": "published in December 2023, of the same size as ours but not the same to\n"
@@ -152,6 +153,7 @@ def _print_overview(compared: "pd.DataFrame", found: "pd.DataFrame") -> None:
 
 def _print_aligned(lines: Lines) -> None:
     """Print a table in as many parts, one below the other, as it needs to fit into WIDTH."""
+    lines = [[_cut(line[0]), *line[1:]] for line in lines]
     first = max(len(line[0]) for line in lines)
     widths = [2 + max(map(len, column)) for column in zip(*(line[1:] for line in lines), strict=True)]
     start = 0
@@ -164,6 +166,10 @@ def _print_aligned(lines: Lines) -> None:
         for line in aligned([[line[0], *line[1 + start : 1 + end]] for line in lines]):
             say(line)
         start = end
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 # ---- Markdown ----
@@ -225,7 +231,13 @@ def _print_pipes(lines: Lines, numbers: bool = True, escaped: bool = False) -> N
             say("| --- |" + (" ---: |" if numbers else " --- |") * (len(line) - 1))
 
 
+def _at_a_start(found: re.Match) -> str:
+    """What would begin a heading or a list, if it stood at the start of a line."""
+    return f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}"
+
+
 def _escaped(text: str) -> str:
     """`text`, which may come from anybody's CSV, so that Markdown reads no markup or address in it."""
     text = re.sub(r"([\\`*\[\]<>&|~$@]|:(?=//)|(?<=www)\.)", r"\\\1", text)
+    text = re.sub(r"^([#+=-]|[0-9]+(?=[.)]( |$)))", _at_a_start, text)
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # an "_" inside a word stands for itself
