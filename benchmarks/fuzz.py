@@ -7,7 +7,7 @@
 Each kind of tests/test_fuzz.py is tried with so many cases, which are other ones every time (--seed=N for the same).
 `corpus` makes every output (text with charts, Markdown, CSV, JSON, the page, --check) of each file of
 tests/nasty_csvs.py alone, and opens a page of all of them in Chromium. What is found is printed, in its shortest form,
-as a traceback; the exit status is then 1. With 20,000 cases it takes about 20 minutes of one CPU core.
+as a traceback; the exit status is then 1. With 20,000 cases it takes half an hour.
 """
 
 import argparse
