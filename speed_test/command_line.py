@@ -124,12 +124,12 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 def existing_file(text: str) -> Path:
     """An argparse type: a file that is there."""
-    path = Path(text)
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file in it")
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"{text} is not there; name a file, or leave the option out")
-    return path
+    shown = text if text.isprintable() and len(text) <= 80 else _quoted(text)
+    if os.path.isdir(text):  # unlike pathlib's, these take a name that is too long for any file
+        raise argparse.ArgumentTypeError(f"{shown} is a folder; name a file in it")
+    if not os.path.isfile(text):
+        raise argparse.ArgumentTypeError(f"{shown} is not there; name a file, or leave the option out")
+    return Path(text)
 
 
 def _batch_sizes(samples: int, smallest: int) -> Callable[[str], tuple[int, ...]]:

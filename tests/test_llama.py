@@ -152,6 +152,8 @@ def test_no_token_ends_an_answer():
         (["--max_tokens=2040"], "is more than the 2,048 of the context; the most is"),
         (["--gpu_layers=-1"], "'-1' is not a whole number from 0 up"),
         (["--data=synthetic"], "leave out --path_to_gguf_model"),
+        (["--path_to_gguf_model=" + "x" * 300], "xxx...' is not there"),
+        (["--path_to_gguf_model=a\nWARNING: b\x1b[2J"], "'a\\nWARNING: b\\x1b[2J' is not there"),
     ],
 )
 def test_bad_options_get_one_sentence(tmp_path, arguments, reason):
