@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -75,15 +76,18 @@ class Interrupt:
         return 128 + (self.caught or signal.SIGINT)
 
     def start(self, process: BaseProcess) -> None:
-        """Start a child that ignores these signals from its first instruction on: a terminal sends them to all
-        processes, and so does Python to its own helper that cleans up after killed children."""
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        """Start a child that gets none of these signals before it ignores them: a terminal sends them to all
+        processes. One that comes in the meantime is not lost: it is blocked, and caught afterwards."""
+        if not hasattr(signal, "pthread_sigmask"):  # on Windows
+            process.start()
+            return
+        # Python's helper that cleans up after killed children; starting it would unblock the signals.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             process.start()
         finally:
-            for number in self._before:
-                signal.signal(number, self._catch)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 class Child:
@@ -270,6 +274,8 @@ def _main(pipe: Connection, pulse: Any, job: Callable, arguments: tuple) -> None
     _wake_with_parents_death()
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # blocked by Interrupt.start
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # runs `finally` blocks and exit handlers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _allow_open_files()
