@@ -62,6 +62,13 @@ def the_csv(folder: Path) -> Path:
     return files[0]
 
 
+def rows_so_far(folder: Path) -> list[dict]:
+    """The rows of a run that goes on; before it has a CSV, none."""
+    # By name: the command line makes the folder and removes it again, and rglob() raises if that happens meanwhile.
+    files = list(folder.glob("results/results_*/*.csv"))
+    return rows(files[0]) if files else []
+
+
 def rows(path: Path) -> list[dict]:
     with open(path, newline="") as file:
         return list(csv.DictReader(file))

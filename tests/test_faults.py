@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from speed_test import child, state
-from tests.conftest import CIFAR100, PLAIN, ROOT, SMALL, environment, rows, run, start, the_csv
+from tests.conftest import CIFAR100, PLAIN, ROOT, SMALL, environment, rows, rows_so_far, run, start, the_csv
 from tests.test_sweep import status_of, wait_for
 
 if sys.platform == "win32":
@@ -58,7 +58,7 @@ def test_kill_and_a_closed_terminal_end_like_ctrl_c(tmp_path, number, status):
 def test_nohup_keeps_a_run_from_ending_with_its_terminal(tmp_path):
     command = ["nohup", sys.executable, PLAIN, "--batch_sizes=8"]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(SECONDS="0.1"), stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: list(tmp_path.rglob("*.csv")) and rows(the_csv(tmp_path)))
+    wait_for(lambda: rows_so_far(tmp_path))
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=60)
     assert process.returncode == 0
@@ -182,7 +182,7 @@ def test_the_progress_bar_fits_the_terminal(tmp_path, columns, shown):
 
 def test_a_folder_that_is_removed_in_mid_run(tmp_path):
     process = start(PLAIN, "--batch_sizes=8, 16, 25", cwd=tmp_path, SECONDS="0.1")
-    wait_for(lambda: list(tmp_path.rglob("*.csv")) and len(rows(the_csv(tmp_path))) == 3)
+    wait_for(lambda: len(rows_so_far(tmp_path)) == 3)
     shutil.rmtree(tmp_path / "results")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -193,7 +193,7 @@ def test_a_folder_that_is_removed_in_mid_run(tmp_path):
 
 def test_a_csv_that_gets_other_columns_in_mid_run(tmp_path):
     process = start(PLAIN, "--batch_sizes=8, 16, 25", cwd=tmp_path, SECONDS="0.1")
-    wait_for(lambda: list(tmp_path.rglob("*.csv")) and len(rows(the_csv(tmp_path))) == 2)
+    wait_for(lambda: len(rows_so_far(tmp_path)) == 2)
     path = the_csv(tmp_path)
     path.write_text("batch_size,avg_time_per_epoch\n16,3\n")
     out, err = process.communicate(timeout=60)

@@ -19,7 +19,7 @@ import llama2_test
 from speed_test.data import llama_weights
 from speed_test.frameworks import llamacpp
 from speed_test.results import GENERATION_COLUMNS
-from tests.conftest import ROOT, environment, rows, run, start, the_csv
+from tests.conftest import ROOT, environment, rows, rows_so_far, run, start, the_csv
 from tests.hub import Hub
 
 LLAMA = ROOT / "llama2_test.py"
@@ -301,7 +301,7 @@ def test_a_crash_in_llama_cpp_is_a_row(tmp_path):
 def test_stopped_in_mid_run(tmp_path, how):
     process = start(LLAMA, f"--path_to_gguf_model={SMOLLM2}", "--max_tokens=32", "--threads=1", cwd=tmp_path)
     deadline = time.monotonic() + 100
-    while not (list(tmp_path.rglob("*.csv")) and len(rows(the_csv(tmp_path))) >= 3):
+    while len(rows_so_far(tmp_path)) < 3:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)

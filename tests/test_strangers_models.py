@@ -46,7 +46,8 @@ def test_a_strangers_file_gets_one_sentence(tmp_path, changes, reason):
     [
         (OUTER_LOOP, "its chat template takes longer than 0.5 seconds"),
         ("{{ 7 ** (7 ** 12) }}", "its chat template takes longer than 0.5 seconds"),  # one step, which nobody can stop
-        ("{{ 'a' * 20_000_000_000 }}", "its chat template fills the memory|it leaves nothing|not work: MemoryError"),
+        # On a busy machine its time may be over before the memory is full.
+        ("{{ 'a' * 20_000_000_000 }}", "its chat template (fills the memory|takes longer)|leaves nothing|MemoryError"),
     ],
     ids=["loop", "number", "text"],
 )
