@@ -8,6 +8,8 @@
 #     "psutil>=6.0",
 #     "portalocker>=3.0",
 #     "py-cpuinfo>=9.0",
+#     "nvidia-ml-py>=12.535 ; sys_platform != 'darwin'",
+#     "zeus-apple-silicon>=1.1 ; sys_platform == 'darwin' and platform_machine == 'arm64'",
 # ]
 # ///
 """How fast does this machine train ResNet50 on CIFAR100 with TensorFlow?

@@ -13,15 +13,18 @@ and where it applies
 (e) TensorFlow: the first epoch against the second
 (f) llama2: the script's tokens per second against the engine's own count, without Python and without choosing tokens
 
+In (a) the clock has beside it what a sweep has: a parent that watches the machine. The bare loop has neither.
 Each comparison runs interleaved in one process. What is printed are medians and ratios: on a busy machine a single
 figure is worth little. All of it takes about 30 minutes on 2 CPU cores.
 """
 
 import argparse
 import ast
+import contextlib
 import importlib
 import importlib.util
 import io
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -30,6 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -99,6 +103,44 @@ def _arguments_of_main(path: Path) -> list[str]:
     raise SystemExit(f"{path} has no call of main(EXPERIMENT, load_data, training)")
 
 
+class Parent:
+    """A process that watches the machine as the parent of a sweep does, but only between `begin` and `end`."""
+
+    def __init__(self, device: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, others = context.Pipe()
+        context.Process(target=_watch, args=(others, device), daemon=True).start()
+        self._pipe.recv()
+        self._watches = False
+
+    def begin(self) -> None:
+        self._tell(True)
+
+    def end(self) -> None:
+        self._tell(False)
+
+    def _tell(self, watch: bool) -> None:
+        if watch != self._watches:
+            self._pipe.send(watch)
+            self._pipe.recv()
+            self._watches = watch
+
+
+def _watch(pipe: Connection, device: str) -> None:
+    from speed_test.state import Monitor
+
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.send(None)
+            pipe.recv()
+            with Monitor() as monitor:
+                monitor.watch(device, None)
+                monitor.begin()
+                pipe.send(None)
+                pipe.recv()
+                monitor.end()
+
+
 class Bench(Clock):
     """A clock that keeps its rows, and the step and the batch that stays on the device."""
 
@@ -107,12 +149,17 @@ class Bench(Clock):
         super().__init__(script.experiment, options, batch_size, framework, lambda kind, content: None)
         framework.start(options.device)
         self.rows: list[dict] = []
+        self.parent = Parent(options.device)
 
     def get_ready(self, step, first, samples, rewind) -> None:
         self.step, self.first = step, first
         super().get_ready(step, first, samples, rewind)
 
-    def send_row(self, row: dict) -> None:
+    def begin(self) -> None:
+        self.parent.begin()
+
+    def send_row(self, row: dict, is_last: bool = False) -> None:
+        self.parent.end()
         self.rows.append(row)
 
     def time(self, timed: Epochs | KerasFit) -> None:
@@ -129,7 +176,7 @@ class WarmEpochs(Bench):
         super().__init__(*arguments)
         self.bare: list[float] = []
 
-    def send_row(self, row: dict) -> None:
+    def send_row(self, row: dict, is_last: bool = False) -> None:
         super().send_row(row)
         steps = row["measured_samples"] // self.batch_size
         self.wait()
@@ -194,6 +241,7 @@ def show_warm_repeats(script: Script, rounds: int, *arguments: str, title: str =
     def row(item: Any, yielded: list, seconds: list[float]) -> dict:
         found = repeats.row(item, yielded, seconds) if repeats.row else {}
         clocked.append(1 / seconds[-1])
+        bench.parent.end()
         if repeats.rewind:
             repeats.rewind()
         bench.wait()
@@ -285,7 +333,8 @@ def show_estimate(script: Script, rounds: int) -> None:
     estimated: list[float] = []
     for limit, seconds in ((ESTIMATE_SECONDS, estimated), (None, whole)) * max(1, rounds // 3):
         bench.options = options.changed(time_limit=limit)
-        seconds.append(bench.time_epoch(1, epochs)["epoch_seconds"])
+        bench.time_epoch(1, epochs)
+        seconds.append(bench.rows[-1]["epoch_seconds"])
     off = statistics.median(estimated) / statistics.median(whole) - 1
     print(f"(d) whole epoch     {spread(whole, 's', 1)}, {ESTIMATE_SAMPLES:,} images")
     print(f"    estimate        {spread(estimated, 's', 1)} from --time_limit={ESTIMATE_SECONDS}")

@@ -5,15 +5,16 @@ between two readings of `time.perf_counter()`. Both are taken when the device ha
 """
 
 import itertools
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from speed_test import screen
+from speed_test import epoch, screen
+from speed_test.epoch import Epoch, now_in_utc
 from speed_test.screen import progress_bar, working
+from speed_test.until import Until
 
 if TYPE_CHECKING:
     from speed_test.command_line import Options
@@ -26,16 +27,21 @@ WARMUP_STEPS = 3
 WARMUP_SECONDS = 10
 
 # The compute limit is the median over blocks of steps. A block is long enough for the wait at its end not to matter,
-# and short enough for several of them.
+# and short enough for several of them. Five are measured even if a step takes seconds; where it takes over a minute,
+# as many as fit into five.
 COMPUTE_SECONDS = 2
+COMPUTE_BLOCKS = 5
+COMPUTE_MOST_SECONDS = 300
 BLOCK_SECONDS = 0.2
 
 
 class Clock:
     """Times the work of one batch size (None: of a test without batch sizes), and sends a row for each epoch or piece.
 
-    `send(kind, content)` takes "rate" (samples per second of the compute limit) once, "row" (a dict of columns) for
-    each row and returns when it is safe, and "say" (a line of text) at any time.
+    `send(kind, content)` takes "rate" (samples per second of the compute limit) once, "begin" before each epoch or
+    piece, "row" (a dict of columns) after it, and "say" (a line of text) at any time. It returns when the parent has
+    dealt with it. The last row of a batch size comes as "held", and as soon as the rest of its columns is known, these
+    come as "rest".
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class Clock:
         # The columns that all rows of this batch size share.
         self.shared: dict[str, object] = {} if batch_size is None else {"batch_size": batch_size}
         self.rate: float | None = None  # the compute limit, once it is measured
+        self._measure_limit: Callable[[], float] | None = None
+        self.until = Until(options.until, experiment.row_is, batch_size)
         self._send = send
         # Shows the parent that work goes on; see child.Send.
         self.alive: Callable[[], None] = getattr(send, "alive", lambda: None)
@@ -65,9 +73,22 @@ class Clock:
         """Print a line for the user, in the parent and so in order."""
         self._send("say", text)
 
-    def send_row(self, row: dict) -> None:
-        """Hand a row to the parent; return when it is safe."""
-        self._send("row", {**row, "peak_memory_gb": self.framework.peak_memory_gb(self.options.device)})
+    def begin(self) -> None:
+        """Let the parent look at the machine, before an epoch or piece of work; return when it has."""
+        self._send("begin", None)
+
+    def send_row(self, row: dict, is_last: bool = False) -> None:
+        """Hand a row to the parent; return when it is safe. Columns of the last one may follow, see `finish`."""
+        facts = {
+            "peak_memory_gb": self.framework.peak_memory_gb(self.options.device),
+            "cpu_fallback": self.framework.cpu_fallback(),
+        }
+        self._send("held" if is_last else "row", {**row, **facts})
+
+    def finish(self) -> None:
+        """Measure the compute limit once more, after the last epoch: a machine that has slowed down shows."""
+        after = self._measure_limit() if self._measure_limit else None
+        self._send("rest", {} if after is None else {"compute_samples_per_second_after": after})
 
     # ---- Epochs ----
 
@@ -81,7 +102,8 @@ class Clock:
         first = epochs.to_device(*next(iter(epochs.batches())))
         self.get_ready(epochs.step, first, epochs.samples, epochs.rewind)
         for number in self.epoch_numbers():
-            self.send_row(self.time_epoch(number, epochs))
+            if not self.time_epoch(number, epochs):
+                break
 
     def epoch_numbers(self) -> list[int]:
         """The epochs to time, from 1: all of --epochs but those that --resume has found in the CSV."""
@@ -96,7 +118,8 @@ class Clock:
         if samples < (self.batch_size or 1):
             raise ValueError(f"the data have {samples:,} samples, fewer than a batch")
         self.shared["warmup_seconds"] = self.warm_up(step, self.shapes(first, samples))
-        self.rate = self.compute_limit(step, first)
+        self._measure_limit = partial(self.compute_limit, step, first)
+        self.rate = self._measure_limit()
         self.shared["compute_samples_per_second"] = self.rate
         rewind()
         self._send("rate", self.rate)
@@ -128,9 +151,13 @@ class Clock:
         with working(f"batch size {self.batch_size}, measuring the compute limit"):
             steps = 1
             rates: list[float] = []
+
+            def enough() -> float:
+                return COMPUTE_SECONDS if len(rates) >= COMPUTE_BLOCKS else COMPUTE_MOST_SECONDS
+
             self.wait()
             begin = time.perf_counter()
-            while not rates or time.perf_counter() - begin < COMPUTE_SECONDS:
+            while time.perf_counter() - begin < enough():
                 start = time.perf_counter()
                 for _ in range(steps):
                     step(*batch)
@@ -144,8 +171,11 @@ class Clock:
                     rates.append(steps * len(batch[0]) / seconds)
             return statistics.median(rates)
 
-    def time_epoch(self, number: int, epochs: "Epochs") -> dict:
-        """Train one epoch, or as much of it as --max_steps and --time_limit allow; return its columns."""
+    def time_epoch(self, number: int, epochs: "Epochs") -> bool:
+        """Train one epoch, or as much of it as --max_steps and --time_limit allow, and send its row.
+
+        Returns whether another one is to follow.
+        """
         loss_sum: Any = None
         with self.epoch(number, epochs.samples) as epoch:
             batches = iter(epochs.batches())
@@ -155,9 +185,20 @@ class Clock:
                 # Added up on the device: reading the loss here would make the device wait in every step.
                 loss_sum = loss * size if loss_sum is None else loss_sum + loss * size
                 epoch.count(size)
-        return epoch.row(float(loss_sum) / epoch.samples)
+        return self.end_epoch(epoch, float(loss_sum) / epoch.samples)
 
-    def epoch(self, number: int, samples: int) -> "Epoch":
+    def end_epoch(self, epoch: Epoch, train_loss: float) -> bool:
+        """Send the row of an epoch that is over; return whether another one is to follow."""
+        row = epoch.row(train_loss)
+        is_last = epoch.number == self.epoch_numbers()[-1]
+        why = self.until.enough(epoch.rates, is_last)
+        is_last = is_last or bool(why)
+        self.send_row(row, is_last)
+        if why:
+            self.say(why)
+        return not is_last
+
+    def epoch(self, number: int, samples: int) -> Epoch:
         """Epoch `number` (from 1) over `samples` samples, not started yet."""
         return Epoch(self, number, samples)
 
@@ -174,9 +215,11 @@ class Clock:
             for number, item in items:
                 if repeats.rewind:
                     repeats.rewind()
-                started_at = _now()
+                self.begin()
+                started_at = now_in_utc()
                 yielded: list[Any] = []
                 seconds: list[float] = []
+                stops = epoch.stops()
                 self.wait()
                 start = time.perf_counter()
                 for thing in _things(repeats.work, item):
@@ -190,9 +233,20 @@ class Clock:
                     row = repeats.row(item, yielded, seconds)
                 else:
                     row = self._row_of_a_piece(number, seconds[-1]) | {"warmup_seconds": warmup_seconds}
+                row["suspended_seconds"] = epoch.stopped_seconds(seconds, epoch.stops() != stops)
                 row = {**self.shared, "status": "ok", "started_at": started_at, **row}
                 self.send_row(row)
                 self.say(repeats.line(row) if repeats.line else self._line(row, number, len(repeats.items)))
+                if why := self.until.enough(self._rate_of(row), number == items[-1][0]):
+                    self.say(why)
+                    break
+
+    def _rate_of(self, row: dict) -> list[float]:
+        """A piece of work is a block. Its figure, or if lower ones are better, how often it fits into one of them."""
+        figure = row.get(self.experiment.figure)
+        if not figure:
+            return []
+        return [figure if self.experiment.better == "higher" else 1 / figure]
 
     def _is_done(self, number: int, item: Any) -> bool:
         """Whether --resume has found the row of an item: a tuple by its values, anything else by its number."""
@@ -231,93 +285,3 @@ def _things(work: Callable[[Any], Any], item: Any) -> Iterator[Any]:
         yield from result
     else:
         yield result
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class Epoch:
-    """One epoch on the clock, which runs from `start` to `stop`, or inside a `with`. The device has nothing left to
-    do at either end.
-
-    `samples` are those trained so far; `at_limit` is True once --max_steps or --time_limit is reached.
-    """
-
-    def __init__(self, clock: Clock, number: int, samples: int) -> None:
-        self.number = number
-        self.samples = 0
-        self.at_limit = False
-        self._clock = clock
-        self._of = samples
-        self._steps = 0
-        self._waited = 0.0
-
-    def __enter__(self) -> "Epoch":
-        return self.start()
-
-    def __exit__(self, failure: type[BaseException] | None, *_) -> None:
-        self.close() if failure else self.stop()
-
-    def start(self) -> "Epoch":
-        """Show the progress bar, wait for the device and start the clock."""
-        self._started_at = _now()
-        self._bar = self._progress_bar()
-        self._clock.wait()
-        self._start = time.perf_counter()
-        self._stop_at = self._start + (self._clock.options.time_limit or math.inf)
-        return self
-
-    def stop(self) -> None:
-        """Wait for the device and stop the clock."""
-        self._clock.wait()
-        self._seconds = time.perf_counter() - self._start
-        self._bar.close()
-
-    def close(self) -> None:
-        """Remove the progress bar of an epoch that failed."""
-        self._bar.close()
-
-    def next_batch(self, batches: Iterator["Batch"]) -> "Batch | None":
-        """The next batch, None after the last; the time this takes is time spent waiting for data."""
-        asked = time.perf_counter()
-        batch = next(batches, None)
-        self._waited += time.perf_counter() - asked
-        return batch
-
-    def count(self, size: int) -> None:
-        """Count a batch of `size` samples that was given to the device."""
-        self.samples += size
-        self._steps += 1
-        self._bar.update(size)
-        self._clock.alive()
-        self.at_limit = self._steps == self._clock.options.max_steps or time.perf_counter() >= self._stop_at
-
-    def row(self, train_loss: float) -> dict:
-        """The columns of this epoch, once it is over. Raises FloatingPointError if its loss is not finite."""
-        if not math.isfinite(train_loss):
-            raise FloatingPointError(f"the loss of epoch {self.number} is {train_loss}, so this was no training")
-        whole = self._clock.experiment.samples
-        return {
-            **self._clock.shared,
-            "epoch": self.number,
-            "epoch_seconds": self._seconds * whole / self.samples,
-            "samples_per_second": self.samples / self._seconds,
-            "status": "ok",
-            "estimated": self.samples != whole,
-            "measured_seconds": self._seconds,
-            "measured_samples": self.samples,
-            "data_wait_seconds": self._waited,
-            "train_loss": train_loss,
-            "started_at": self._started_at,
-        }
-
-    def _progress_bar(self):
-        """As long as what will be measured."""
-        clock, total = self._clock, self._of
-        if clock.options.max_steps:
-            total = min(total, clock.options.max_steps * (clock.batch_size or 1))
-        if clock.options.time_limit and clock.rate:
-            total = min(total, math.ceil(clock.options.time_limit * clock.rate))
-        name = f"batch size {clock.batch_size}, epoch {self.number} of {clock.options.epochs}"
-        return progress_bar(name, total, "samples")

@@ -36,7 +36,11 @@ class Options(argparse.Namespace):
     device: str
     stall_timeout: float
     resume: bool
-    # What --resume has found in the CSV: the cells of Experiment.identity, of each row that need not be measured again.
+    runs: int
+    until: float | None
+    cooldown: float | str | None
+    # What --resume has found of this run in the CSV: the cells of Experiment.identity, of each row that need not be
+    # measured again.
     done: frozenset[tuple[str, ...]]
 
     def changed(self, **changes: object) -> "Options":
@@ -109,6 +113,17 @@ def _seconds(text: str) -> float:
     if not (math.isfinite(number) and number > 0):
         raise ValueError
     return number
+
+
+def _percent(text: str) -> float:
+    number = float(text.removesuffix("%"))
+    if not 0 < number < 100:
+        raise ValueError
+    return number / 100
+
+
+def _cooldown(text: str) -> float | str:
+    return text if text == "auto" else _seconds(text)
 
 
 def one_of(*words: str) -> Callable[[str], str]:
@@ -185,8 +200,35 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         metavar="SECONDS",
         help="end a batch size in which no step has ended for so long (default: 1800)",
     )
+    _add_options_of_trust(parser, experiment.row_is)
     parser.set_defaults(done=frozenset())
     return parser
+
+
+def _add_options_of_trust(parser: Parser, row_is: str) -> None:
+    """Add the options that make a figure surer; `row_is` is what a row measures."""
+    parser.add_argument(
+        "--runs",
+        type=whole_number(1),
+        default=1,
+        metavar="N",
+        help="repeat all of it so many times in fresh processes, which differ more than what one process measures "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--until",
+        type=argument(_percent, "a percentage above 0 and below 100, such as 2%"),
+        metavar="PERCENT",
+        help=f"stop before the last {row_is} once the figure is sure to so many percent, such as 2%%, or can get no "
+        "surer",
+    )
+    parser.add_argument(
+        "--cooldown",
+        type=argument(_cooldown, "a number of seconds above 0, or auto"),
+        metavar="SECONDS",
+        help="rest so long before the next batch size and run; auto: until the machine is as cool as at the start, "
+        "5 minutes at most",
+    )
 
 
 def _add_training_options(parser: Parser, experiment: Experiment) -> None:

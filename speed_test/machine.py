@@ -12,7 +12,10 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from speed_test.sensors import identity
 
 if TYPE_CHECKING:
     from speed_test.experiment import Experiment
@@ -38,6 +41,7 @@ class Device:
     memory_bytes: int | None = None
     tf32: bool = False
     needs: str = ""
+    uuid: str | None = None  # of an NVIDIA GPU
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Machine:
     memory_gb: int | None
     os: str
     python_version: str
+    cpu_model: str | None
+    virtual: str | None
 
 
 def describe(device: Device) -> Machine:
@@ -80,6 +86,8 @@ def describe(device: Device) -> Machine:
         memory_gb=memory_gb,
         os=_os_name(),
         python_version=platform.python_version(),
+        cpu_model=identity.cpu_model(),
+        virtual=identity.virtual(),
     )
 
 
@@ -198,26 +206,40 @@ def performance_cores() -> int | None:
     return apple.get("performance_cores") or cpu_cores()
 
 
-def nvidia_gpu() -> tuple[str | None, int | None, int | None]:
-    """Name, multiprocessors and memory (bytes) of the first NVIDIA GPU, as CUDA's own library says; None if unknown.
-
-    For frameworks that do not know them: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
+def _cuda() -> tuple[Any, ctypes.c_int] | None:
+    """CUDA's own library, and its first GPU; None without one. Its functions return 0 if they succeed:
+    https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__DEVICE.html
     """
-    multiprocessor_count = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
+    gpu = ctypes.c_int()
     try:
         cuda = ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
     except OSError:
+        return None
+    return None if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(gpu), 0) else (cuda, gpu)
+
+
+def nvidia_gpu() -> tuple[str | None, int | None, int | None]:
+    """Name, multiprocessors and memory (bytes) of the first NVIDIA GPU, for frameworks that do not know them."""
+    if not (found := _cuda()):
         return None, None, None
-    gpu, cores, memory = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
-    name = ctypes.create_string_buffer(100)
-    failed = (  # each call returns 0 if it succeeds
-        cuda.cuInit(0)
-        or cuda.cuDeviceGet(ctypes.byref(gpu), 0)
-        or cuda.cuDeviceGetName(name, len(name), gpu)
-        or cuda.cuDeviceGetAttribute(ctypes.byref(cores), multiprocessor_count, gpu)
+    cuda, gpu = found
+    cores, memory, name = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(100)
+    failed = (
+        cuda.cuDeviceGetName(name, len(name), gpu)
+        or cuda.cuDeviceGetAttribute(ctypes.byref(cores), 16, gpu)  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
         or cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), gpu)
     )
     return (None, None, None) if failed else (name.value.decode(), cores.value, memory.value)
+
+
+def nvidia_uuid() -> str | None:
+    """The uuid of that GPU, by which NVIDIA's management library finds it; None if unknown."""
+    if not (found := _cuda()):
+        return None
+    (cuda, gpu), uuid = found, (ctypes.c_ubyte * 16)()
+    # The second version knows of parts of a GPU (MIG); it came with CUDA 11.4.
+    function = getattr(cuda, "cuDeviceGetUuid_v2", None) or cuda.cuDeviceGetUuid
+    return None if function(ctypes.byref(uuid), gpu) else str(UUID(bytes=bytes(uuid)))
 
 
 def names_of_this_machine() -> list[str]:

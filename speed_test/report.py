@@ -1,21 +1,30 @@
 """What a person sees of a run: its header, a line for each row, warnings, and the table at the end."""
 
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from speed_test import screen
+from speed_test import advice, screen, verdict
 from speed_test.command_line import Options
 from speed_test.experiment import Experiment
 from speed_test.machine import Device, Machine
 from speed_test.results import Results
 from speed_test.screen import count, number, say, warn
-from speed_test.state import power_source
 
 LONG_EPOCH_SECONDS = 3600
+CHANGED = 0.03  # a compute limit that differs less has not changed
 
 
-def header(experiment: Experiment, options: Options, device: Device, machine: Machine, results: Results) -> None:
-    """What is about to be run, on which machine, and where its rows go."""
+def header(
+    experiment: Experiment,
+    options: Options,
+    device: Device,
+    machine: Machine,
+    results: Results,
+    state: Mapping[str, object],
+) -> None:
+    """What is about to be run, on which machine, where its rows go, and what of the machine's `state` (columns of a
+    row) will spoil the result."""
     software = f"{device.framework} {device.framework_version}"
     if experiment.batch_sizes:
         sizes = ", ".join(map(str, options.batch_sizes))
@@ -29,8 +38,8 @@ def header(experiment: Experiment, options: Options, device: Device, machine: Ma
     say(f"  {results.path}")
     for path in results.left_alone:
         warn(f"{path} has other columns than this version writes, so it is left as it is")
-    if power_source() == "battery":
-        warn("on battery, which slows many laptops down: plug it in for a figure that lasts")
+    for sentence in verdict.spoils(state, machine.cpu_cores):
+        warn(sentence)
     say()
 
 
@@ -73,13 +82,32 @@ def failure(row: dict) -> None:
     say(f"{at}{row['status'].replace('_', ' ')}: {row['error']}")
 
 
-def table(experiment: Experiment, rows: list[dict], results: Results) -> None:
-    """The end of a run: medians of each batch size, or of the rates that the experiment sums up, and what is next."""
+def change(batch_size: int, before: float, now: float) -> None:
+    """Say how much slower or faster the machine is than at the start of the sweep, by two compute limits."""
+    if abs(now / before - 1) > CHANGED:
+        word = "slower" if now < before else "faster"
+        screen.say_sentence(
+            f"The machine is {abs(now / before - 1):.0%} {word} than when the run began: the compute limit of batch "
+            f"size {batch_size} was {number(before)} samples/s and is {number(now)} now."
+        )
+
+
+def table(
+    experiment: Experiment, options: Options, rows: list[dict], earlier: Sequence[Mapping], results: Results
+) -> None:
+    """The end of a run: medians of each batch size, or of the rates that the experiment sums up, what they are worth,
+    and what is next. `earlier` are the rows of earlier runs in the CSV."""
     done = [row for row in rows if row["status"] == "ok"]
     if experiment.batch_sizes:
         _table_of_batch_sizes(rows, done)
     elif done:
         _table_of_rates(experiment, done)
+    if done:
+        say()
+        _grades(done)
+        given = ("runs", "until", *(("time_limit", "max_steps", "epochs") if experiment.batch_sizes else ()))
+        for sentence in advice.sentences(rows, earlier, {name: getattr(options, name) for name in given}):
+            screen.say_sentence(sentence)
     if results.written:
         say("\nThe rows are in")
         _where(results)
@@ -88,10 +116,12 @@ def table(experiment: Experiment, rows: list[dict], results: Results) -> None:
 
 
 def _table_of_batch_sizes(rows: list[dict], done: list[dict]) -> None:
-    lines: list[tuple[str, ...]] = [("batch size", "seconds/epoch", "samples/s", "of limit", "peak memory", "status")]
+    lines: list[tuple[str, ...]] = [("batch size", "seconds/epoch", "", "samples/s", "of limit", "memory", "grade")]
     for batch_size in dict.fromkeys(row["batch_size"] for row in rows):
         lines.append(_medians([row for row in rows if row["batch_size"] == batch_size]))
-    _show(lines)
+    say()
+    for line in screen.aligned(lines, left=(2, -1), gap=2):
+        say(line.rstrip())
     if any(row["estimated"] for row in done):
         say("* estimated from a part of the epoch")
     if any(_share_of_limit(row) > 1.1 for row in done):
@@ -103,18 +133,34 @@ def _medians(rows: list[dict]) -> tuple[str, ...]:
     done = [row for row in rows if row["status"] == "ok"]
     status = rows[-1]["status"].replace("_", " ")
     if not done:
-        return str(rows[0]["batch_size"]), "", "", "", "", status
+        return str(rows[0]["batch_size"]), "", "", "", "", "", status
+    half_width, grade, _ = advice.shown(done)
     if status != "ok":
-        status += f" after {count(len(done), 'epoch')}"
+        grade = f"{grade}, {status} after {count(len(done), 'epoch')}".removeprefix(", ")
     seconds = statistics.median(row["epoch_seconds"] for row in done)
     return (
         str(rows[0]["batch_size"]),
         f"{seconds:,.1f}" + ("*" if done[0]["estimated"] else ""),
+        half_width,
         number(statistics.median(row["samples_per_second"] for row in done)),
         f"{statistics.median(map(_share_of_limit, done)):.0%}",
         _peak_memory(done),
-        status,
+        grade,
     )
+
+
+def _grades(done: list[dict]) -> None:
+    """The grades with their reasons; batch sizes that have the same share a line."""
+    sizes: dict[tuple[str, str, str], list[str]] = {}
+    for batch_size in dict.fromkeys(row.get("batch_size") for row in done):
+        half_width, letter, reason = advice.shown([row for row in done if row.get("batch_size") == batch_size])
+        shown = (letter, reason, half_width if batch_size is None else "")
+        sizes.setdefault(shown, []).append("" if batch_size is None else str(batch_size))
+    for (letter, reason, half_width), names in sizes.items():
+        if letter:
+            at = f" at batch size {', '.join(names)}" if names != [""] else ""
+            why = f": {reason}" if reason else ""
+            screen.say_sentence(f"Grade {letter}{at}{f' ({half_width})' if half_width else ''}{why}")
 
 
 def _share_of_limit(row: dict) -> float:
@@ -131,7 +177,9 @@ def _table_of_rates(experiment: Experiment, done: list[dict]) -> None:
         if values:
             spread = (statistics.median(values), min(values), max(values))
             lines.append((*map(number, spread), column))
-    _show(lines)
+    say()
+    for line in screen.aligned(lines, left=(-1,), gap=3):
+        say(line)
     peak = _peak_memory(done)
     if peak:
         say(f"\n{peak} peak memory")
@@ -140,12 +188,6 @@ def _table_of_rates(experiment: Experiment, done: list[dict]) -> None:
 def _peak_memory(done: list[dict]) -> str:
     peaks = [row["peak_memory_gb"] for row in done if row["peak_memory_gb"] is not None]
     return f"{max(peaks):.1f} GB" if peaks else ""
-
-
-def _show(lines: list[tuple[str, ...]]) -> None:
-    say()
-    for line in screen.aligned(lines, left=(-1,), gap=3):
-        say(line)
 
 
 def stopped(experiment: Experiment, rows: list[dict], results: Results) -> None:

@@ -40,6 +40,31 @@ _COMPARED = {
     "better": "lower or higher: which of two figures is the better one",
 }
 
+# How sure a figure is: the machine more finely, and its state. Of the state the worst of the epoch, or answer.
+_TRUST = {
+    "run": "number of the repetition (--runs), from 1",
+    "cpu_model": "the processor more finely: family, model and stepping, or part number, and cache",
+    "virtual": "the hypervisor, on a virtual machine",
+    "low_power_mode": "True if the system saves power at the cost of speed",
+    "thermal_level": "of a Mac: nominal, moderate, heavy, trapping or sleeping",
+    "throttle_reasons": "why the GPU or the processor ran slower than it can, as the driver or the system says",
+    "other_load_percent": "CPU time of all other processes; 100 is one core",
+    "busiest_other_process": "the one that took the most, if that was a third of a core or more",
+    "gpu_other_load_percent": "use of the GPU by others, while the test itself did not use it",
+    "swap_growth_gb": "how much more memory was swapped out than before",
+    "memory_pressure": "normal, warning or critical",
+    "cpu_pressure_percent": "on Linux: share of the time in which some process waited for a CPU, this test's included",
+    "cpu_stolen_percent": "share of the CPU time that the host of a virtual machine gave to others",
+    "cpu_governor": "on Linux: what sets the clock of the processor",
+    "emulated": "True if Python was built for another kind of processor (Rosetta)",
+    "gpu_temperature_c": "highest temperature of an NVIDIA GPU, in degrees Celsius",
+    "gpu_clock_mhz": "lowest clock of an NVIDIA GPU that was seen while it worked",
+    "gpu_power_limit_w": "power limit of an NVIDIA GPU, in watts",
+    "energy_joules": "energy that the GPU or the processor took, where it can be read",
+    "suspended_seconds": "seconds in which the machine slept or the process was stopped",
+    "cpu_fallback": "operators that ran on the CPU because the GPU does not have them",
+}
+
 # Of the training tests, one row for each epoch: column -> what it says. Other programs read the first 33 by name
 # and place.
 FIXED = 33
@@ -72,6 +97,9 @@ TRAINING = {
     **_COMPARED,
     "other_sweeps": "how many other sweeps of these scripts ran on the machine",
     "data_checksum": "mismatch if the real data are not the published files, as their checksum says",
+    "block_samples_per_second": "samples per second in each block of about a second, in their order; 60 at most",
+    "compute_samples_per_second_after": "the compute limit once more after the last epoch, in the row of that epoch",
+    **_TRUST,
 }
 COLUMNS = tuple(TRAINING)
 
@@ -111,6 +139,7 @@ GENERATION = {
     "experiment": "which speed test: llama2",
     **_COMPARED,
     "other_sweeps": TRAINING["other_sweeps"],
+    **_TRUST,
 }
 GENERATION_COLUMNS = tuple(GENERATION)
 

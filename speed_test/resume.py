@@ -3,26 +3,40 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from speed_test.results import cell_text
 
-# These differ from run to run, or from row to row.
-NOT_COMPARED = ("run_id",)
+
+class Found(NamedTuple):
+    """What the CSV already has. `rows` maps the number of a run to its rows that need not be measured again: the cells
+    of the columns by which they are told from others. `ended` are (run, batch size) whose last epoch is among them.
+    `out_of_memory` is the smallest batch size that ran out of memory.
+    """
+
+    rows: dict[int, frozenset[tuple[str, ...]]]
+    ended: frozenset[tuple[int, str]]
+    out_of_memory: int | None
+
+    def of_run(self, run: int) -> frozenset[tuple[str, ...]]:
+        return self.rows.get(run, frozenset())
 
 
-def done(
-    path: Path, shared: dict[str, object], identity: tuple[str, ...], estimates: bool
-) -> tuple[frozenset[tuple[str, ...]], int | None]:
+NOTHING = Found({}, frozenset(), None)
+
+
+def done(path: Path, shared: dict[str, object], identity: tuple[str, ...], estimates: bool) -> Found:
     """The rows in `path`, and in the files beside it (`..._2.csv`), that need not be measured again.
 
     Such a row has the same cells as `shared` (machine, experiment, data, switches, versions, code). It is told from
-    others by its cells in the columns `identity`. Estimates count only if this run makes `estimates` as well. Failed
-    rows are measured again. Returns them, and the smallest batch size that ran out of memory.
+    others of its run by its cells in the columns `identity`. Estimates count only if this run makes `estimates` as
+    well. Failed rows are measured again.
     """
-    wanted = {column: cell_text(value) for column, value in shared.items() if column not in NOT_COMPARED}
-    found: set[tuple[str, ...]] = set()
+    wanted = {column: cell_text(value) for column, value in shared.items()}
+    found: dict[int, set[tuple[str, ...]]] = {}
+    ended: set[tuple[int, str]] = set()
     out_of_memory: int | None = None
-    for row in _rows(path):
+    for row in rows_of(path):
         if any(row.get(column) != text for column, text in wanted.items()):
             continue
         if row["status"] == "out_of_memory" and row.get("batch_size", "").isdecimal():
@@ -30,11 +44,14 @@ def done(
         if row["status"] == "skipped" or (
             row["status"] == "ok" and (estimates or row.get("estimated", "False") == "False")
         ):
-            found.add(tuple(row.get(column, "") for column in identity))
-    return frozenset(found), out_of_memory
+            run = int(row["run"]) if row.get("run", "").isdecimal() else 1
+            found.setdefault(run, set()).add(tuple(row.get(column, "") for column in identity))
+            if row.get("compute_samples_per_second_after"):  # measured after the last epoch
+                ended.add((run, row.get("batch_size", "")))
+    return Found({run: frozenset(rows) for run, rows in found.items()}, frozenset(ended), out_of_memory)
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
+def rows_of(path: Path) -> Iterator[dict[str, str]]:
     """The complete rows of a CSV and of those beside it. A file that cannot be read has none."""
     for file in [path, *sorted(path.parent.glob(f"{path.stem}_[0-9]*.csv"))]:
         if not file.is_file():

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from io import RawIOBase
 from typing import TYPE_CHECKING, TextIO
@@ -110,12 +111,18 @@ def working(text: str) -> Iterator[None]:
         _print(" " * (len(text) + 4), "stderr", end="\r")
 
 
-def _columns() -> int:
-    """The width of the terminal that standard error goes to; 80 if it goes elsewhere."""
+def _columns(stream: TextIO) -> int:
+    """The width of the terminal that a stream goes to; 80 if it goes elsewhere."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
+        return os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):
         return 80
+
+
+def say_sentence(text: str) -> None:
+    """Print to standard output, on as many lines as the terminal needs."""
+    for line in textwrap.wrap(text, max(_columns(sys.stdout), 40), break_on_hyphens=False):
+        say(line)
 
 
 def progress_bar(description: str, total: int | None, unit: str, hidden: bool = False) -> "tqdm":
@@ -127,7 +134,7 @@ def progress_bar(description: str, total: int | None, unit: str, hidden: bool = 
         total=total,
         unit="B" if unit == "bytes" else f" {unit}",
         unit_scale=unit == "bytes",
-        bar_format=WIDE_BAR if _columns() >= 80 else NARROW_BAR,
+        bar_format=WIDE_BAR if _columns(sys.stderr) >= 80 else NARROW_BAR,
         mininterval=0.5,
         dynamic_ncols=True,
         leave=False,

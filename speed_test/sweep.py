@@ -5,24 +5,25 @@ for its memory, a crash in a driver.
 """
 
 import os
-import shutil
-import subprocess
 import sys
-import uuid
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
-from speed_test import frameworks, machine, report, resume, screen
+from speed_test import frameworks, machine, report, resume, screen, state
 from speed_test.child import Child, ChildFailed, Interrupt
 from speed_test.clock import Clock
 from speed_test.command_line import BadInput, Options, Parser, parse
+from speed_test.cooldown import Cooldown
 from speed_test.data import sources
+from speed_test.epoch import notice_stops
 from speed_test.experiment import Epochs, Experiment, KerasFit, Repeats, Timed
 from speed_test.results import COLUMNS, MEASUREMENT_VERSION, Results
-from speed_test.state import Sweeps, power_source
+from speed_test.rows import Rows
+
+SECONDS_TO_CHANGE = 60
 
 LoadData = Callable[[Options], object]
 Training = Callable[[int | None, Options], Timed]
@@ -51,11 +52,11 @@ def main(
     screen.open_streams()
     # Python cleans up what a killed child leaves behind, and warns of it; a user can do nothing about that.
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
-    with Interrupt() as interrupt:
+    with Interrupt() as interrupt, state.Monitor() as monitor:
         try:
             options = parse(experiment, script.__doc__ or "", add_options=add_options)
             _refuse_launchers()
-            sys.exit(_run(experiment, options, load_data, training, describe, interrupt))
+            sys.exit(_run(experiment, options, load_data, training, describe, interrupt, monitor))
         except BadInput as error:
             _fail(2, error)
         except (sources.DataUnavailable, ChildFailed) as error:
@@ -90,26 +91,29 @@ def _run(
     training: Training,
     describe: Describe | None,
     interrupt: Interrupt,
+    monitor: "state.Monitor",
 ) -> int:
+    monitor.begin()
     with screen.working(f"Getting {experiment.framework} and {experiment.real_data} ready"):
         device, options, experiment = _prepare(experiment, options, load_data, describe, interrupt)
     here = machine.describe(device)
     name = machine.file_name(experiment, here.machine, options.data)
     results = _open_results(options.results_dir / experiment.results / name, experiment.columns or COLUMNS)
-    report.header(experiment, options, device, here, results)
     shared = _shared_columns(experiment, options, device, here)
-    out_of_memory_at = None
-    if options.resume:
-        estimates = bool(options.max_steps or options.time_limit)
-        known = {column: value for column, value in shared.items() if column in results.columns}
-        done, out_of_memory_at = resume.done(results.path, known, experiment.identity, estimates)
-        options = options.changed(done=done)
-        screen.say(f"{screen.count(len(done), experiment.row_is)} found in the CSV already, from an earlier run\n")
-    with Sweeps() as sweeps:
-        if sweeps.others():
-            screen.warn("another speed test is running on this machine: both slow down; wait until it has ended")
-        rows = Rows(experiment, results, shared, sweeps)
-        sweep = _Sweep(experiment, options, rows, interrupt, out_of_memory_at)
+    with state.Sweeps() as sweeps:
+        monitor.watch(device.type, device.uuid)
+        at_start = {**shared, **monitor.now(), "other_sweeps": sweeps.others()}
+        report.header(experiment, options, device, here, results, at_start)
+        found = resume.NOTHING
+        if options.resume:
+            estimates = bool(options.max_steps or options.time_limit)
+            known = {column: value for column, value in shared.items() if column in results.columns}
+            found = resume.done(results.path, known, experiment.identity, estimates)
+            rows_found = sum(len(found.of_run(run)) for run in range(1, options.runs + 1))
+            screen.say(f"{screen.count(rows_found, experiment.row_is)} found in the CSV already, from an earlier run\n")
+        rows = Rows(experiment, options, results, shared, monitor, sweeps)
+        cooldown = Cooldown(options.cooldown, monitor, at_start, interrupt)
+        sweep = _Sweep(experiment, options, rows, interrupt, found, cooldown)
         return rows.saved_by(lambda: sweep.time_all(training), interrupt)
 
 
@@ -137,7 +141,6 @@ def _shared_columns(
         "data": options.data,
         "device": device.type,
         **asdict(here),
-        "run_id": uuid.uuid4().hex[:12],
         "code_version": machine.code_version(),
         "tf32": device.tf32,
         "measurement_version": MEASUREMENT_VERSION,
@@ -194,6 +197,7 @@ def _train_child(
     warnings.simplefilter("ignore", sources.DataWarning)  # printed already, when the run was prepared
     framework = frameworks.load(experiment.framework)
     framework.start(options.device)
+    notice_stops()
     timed = training(batch_size, options)
     clock = Clock(experiment, options, batch_size, framework, send)
     if isinstance(timed, Epochs):
@@ -204,137 +208,112 @@ def _train_child(
         clock.time_repeats(timed)
     else:
         raise TypeError(f"a script hands back Epochs, KerasFit or Repeats, not {type(timed).__name__}")
-    if timed.after:
-        clock.say(timed.after())
+    if options.epochs:  # 0: only the compute limit was wanted
+        if timed.after:
+            clock.say(timed.after())
+        if not isinstance(timed, Repeats):
+            clock.finish()
     send("done", None)
 
 
-class Rows:
-    """The rows of one run, and where they are saved. `shared` are the columns that all of them have in common."""
-
-    def __init__(self, experiment: Experiment, results: Results, shared: dict, sweeps: Sweeps) -> None:
-        self.experiment = experiment
-        self.results = results
-        self.rows: list[dict] = []
-        self._shared = {column: value for column, value in shared.items() if column in results.columns}
-        self._sweeps = sweeps
-        self._disk_refuses = False
-
-    def saved_by(self, measure: Callable[[], None], interrupt: Interrupt) -> int:
-        """Let `measure()` save rows, then print the table; return the exit status.
-
-        Whatever ends `measure`, each row is on the disk or on the screen.
-        """
-        _stay_awake()
-        try:
-            measure()
-        except KeyboardInterrupt:
-            self._rescue(patience=1)
-            report.stopped(self.experiment, self.rows, self.results)
-            return interrupt.exit_status
-        except BaseException:
-            self._rescue(patience=1)
-            raise
-        self._rescue(patience=10)
-        if self.rows:
-            report.table(self.experiment, self.rows, self.results)
-        worked = any(row["status"] == "ok" for row in self.rows) or not self.rows
-        return 0 if worked and not self.results.unwritten else 1
-
-    def save(self, row: dict) -> dict:
-        """Add the shared columns to a row, append it to the CSV, and return it."""
-        state = {"power": power_source(), "other_sweeps": self._sweeps.others()}
-        row = {**self._shared, **row, **{name: state[name] for name in state if name in self.results.columns}}
-        self.rows.append(row)
-        left_alone = len(self.results.left_alone)
-        try:
-            self.results.append(row)
-        except OSError as error:
-            if not self._disk_refuses:
-                what = screen.reason(error)
-                screen.warn(f"{self.results.path} cannot be written ({what}); the rows are kept and tried again")
-            self._disk_refuses = True
-            return row
-        if self._disk_refuses:
-            screen.say("The disk takes rows again: all are written")
-            self._disk_refuses = False
-        if len(self.results.left_alone) > left_alone:
-            screen.warn(
-                f"{self.results.left_alone[-1]} has got other columns, so it is left as it is; rows now go to "
-                f"{self.results.path}"
-            )
-        return row
-
-    def save_failure(self, status: str, reason: str, batch_size: int | None, epoch: int | None) -> dict:
-        """Save a row that says why something did not work."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        where = {} if batch_size is None else {"batch_size": batch_size, "epoch": epoch}
-        return self.save({"status": status, "error": reason, "started_at": now, **where})
-
-    def _rescue(self, patience: float) -> None:
-        """Try once more to write what the disk has refused, write again what has been removed, and print what still
-        cannot be written."""
-        try:
-            self.results.flush(patience)
-            lost = self.results.restore(patience)
-        except OSError:
-            report.rescue(self.results)
-            return
-        if lost:
-            screen.warn(f"{screen.count(lost, 'row')} had been removed from the CSV during the run; written again")
-
-
 class _Sweep:
-    """Times one batch size after the other."""
+    """Times one batch size after the other, as often as --runs says."""
 
     def __init__(
-        self, experiment: Experiment, options: Options, rows: Rows, interrupt: Interrupt, out_of_memory_at: int | None
+        self,
+        experiment: Experiment,
+        options: Options,
+        rows: Rows,
+        interrupt: Interrupt,
+        found: resume.Found,
+        cooldown: Cooldown,
     ) -> None:
         self.experiment = experiment
         self.options = options
         self.rows = rows
         self.interrupt = interrupt
-        self._out_of_memory_at = out_of_memory_at
+        self._found = found
+        self._cooldown = cooldown
+        self._out_of_memory_at = found.out_of_memory
+        self._skipped: set[int] = set()
+        self._first: tuple[int, float, float] | None = None  # a batch size, its compute limit, and when it was measured
 
     def time_all(self, training: Training) -> None:
         """Time all batch sizes, or the one piece of work of a test without them.
 
         Raises KeyboardInterrupt after Ctrl-C, with the child gone and its finished epochs saved.
         """
-        for batch_size in self.options.batch_sizes or (None,):
-            done = {epoch for size, epoch in self.options.done if size == str(batch_size)} if batch_size else set()
-            smaller = self._out_of_memory_at
-            if batch_size is None or not smaller or batch_size < smaller:
-                if len(done) < self.options.epochs:
-                    self._time(batch_size, training)
-            elif batch_size > smaller and not done:
-                reason = f"batch size {smaller} ran out of memory already"
-                report.failure(self.rows.save_failure("skipped", reason, batch_size, None))
-
-    def _time(self, batch_size: int | None, training: Training) -> None:
-        """Time one batch size in a child of its own, and save its rows, or one that says why it failed."""
-        job = (self.experiment, self.options, training, batch_size)
-        child = Child(_train_child, job, self.interrupt, self.options.stall_timeout)
-        epochs = 0
-        for kind, content in child.messages():
-            if kind == "row":
-                epochs += 1
-                row = self.rows.save(content)
+        for run in range(1, self.options.runs + 1):
+            self.rows.start_run(run)
+            if self.options.runs > 1:
+                screen.say(f"Run {run} of {self.options.runs}")
+            for batch_size in self.options.batch_sizes or (None,):
+                done = self._found.of_run(run)
                 if batch_size is not None:
-                    report.epoch(row, self.options)
+                    done = frozenset(key for key in done if key[0] == str(batch_size))
+                if self._is_to_be_timed(run, batch_size, done):
+                    self._cooldown.rest()
+                    self._time(batch_size, training, self.options.changed(done=done))
+        self._measure_first_limit_again(training)
+
+    def _is_to_be_timed(self, run: int, batch_size: int | None, done: frozenset[tuple[str, ...]]) -> bool:
+        """Whether a batch size has epochs left and may fit into the memory. Saves a row if it may not."""
+        if batch_size is None:
+            return True
+        smaller = self._out_of_memory_at
+        if smaller and batch_size > smaller and not done and batch_size not in self._skipped:
+            self._skipped.add(batch_size)
+            reason = f"batch size {smaller} ran out of memory already"
+            report.failure(self.rows.save_failure("skipped", reason, batch_size, None))
+        ended = len(done) >= self.options.epochs or (self.options.until and (run, str(batch_size)) in self._found.ended)
+        return not ended and (not smaller or batch_size < smaller)
+
+    def _time(self, batch_size: int | None, training: Training, options: Options) -> None:
+        """Time one batch size in a child of its own, and save its rows, or one that says why it failed."""
+        child = self._child(batch_size, training, options)
+        epoch: int | None = 1  # the one that a failure would be of
+        for kind, content in child.messages():
+            if kind == "begin":
+                self.rows.begin()
+            elif kind in ("row", "held"):
+                row = self.rows.save(content) if kind == "row" else self.rows.hold(content)
+                epoch = row["epoch"] + 1 if kind == "row" and batch_size is not None else None
+                if batch_size is not None:
+                    report.epoch(row, options)
+            elif kind == "rest":
+                self.rows.release(content)
             elif kind == "rate" and batch_size is not None:
-                report.warn_if_long(self.experiment, self.options, batch_size, content)
+                self._first = self._first or (batch_size, content, time.monotonic())
+                report.warn_if_long(self.experiment, options, batch_size, content)
             elif kind == "say":
                 screen.say(content)
+        self.rows.release()
         failure = child.failure()
         if failure:
             status, reason = failure
             if status == "out_of_memory" and batch_size is not None:
                 self._out_of_memory_at = min(batch_size, self._out_of_memory_at or batch_size)
-            report.failure(self.rows.save_failure(status, reason, batch_size, epochs + 1))
+            report.failure(self.rows.save_failure(status, reason, batch_size, epoch))
 
+    def _child(self, batch_size: int | None, training: Training, options: Options) -> Child:
+        return Child(
+            _train_child, (self.experiment, options, training, batch_size), self.interrupt, options.stall_timeout
+        )
 
-def _stay_awake() -> None:
-    """Keep a Mac from falling asleep in the middle of an epoch, as long as this process lives."""
-    if sys.platform == "darwin" and shutil.which("caffeinate"):
-        subprocess.Popen(["caffeinate", "-i", "-w", str(os.getpid())])
+    def _measure_first_limit_again(self, training: Training) -> None:
+        """Tell whether the machine has become slower since the first batch size was measured.
+
+        The last one is measured again by its own child. And within a minute a machine hardly changes.
+        """
+        if not self._first:
+            return
+        batch_size, rate, when = self._first
+        last = self.options.batch_sizes[-1]
+        if time.monotonic() - when < SECONDS_TO_CHANGE or (batch_size == last and self.options.runs == 1):
+            return
+        again = None
+        for kind, content in self._child(batch_size, training, self.options.changed(epochs=0)).messages():
+            if kind == "rate":
+                again = content
+        if again:
+            report.change(batch_size, rate, again)

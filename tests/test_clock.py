@@ -42,6 +42,9 @@ class Trainer:
     def peak_memory_gb(self, device):
         return None
 
+    def cpu_fallback(self):
+        return None
+
     def batches(self):
         for first in range(0, self.samples, self.batch_size):
             time.sleep(self.load_seconds)
@@ -69,13 +72,13 @@ class Trainer:
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 25, 49, 50])
 def test_an_epoch_is_every_sample_once_between_two_waits(scratch, monkeypatch, batch_size):
     sent, log = Trainer(batch_size).time(monkeypatch, "--epochs=2")
-    assert [kind for kind, _ in sent] == ["rate", "row", "row"]
+    assert [kind for kind, _ in sent] == ["rate", "begin", "row", "begin", "held"]
     half = len(log) // 2
     assert log[:half] == log[half:]
     assert log[0][0] == log[half - 1][0] == "wait"
     assert all(kind == "step" for kind, _ in log[1 : half - 1])
     assert list(itertools.chain(*(samples for _, samples in log[1 : half - 1]))) == list(range(50))
-    row = sent[1][1]
+    row = sent[2][1]
     assert row["estimated"] is False
     assert row["measured_samples"] == 50
     assert row["epoch_seconds"] == row["measured_seconds"] == pytest.approx(50 / row["samples_per_second"])
@@ -218,6 +221,9 @@ class Idle:
     def peak_memory_gb(self, device):
         return 1.5
 
+    def cpu_fallback(self):
+        return "sort"
+
 
 def time_repeats(repeats, experiment=EXPERIMENT):
     """What the clock sends, and what was done in which order."""
@@ -243,7 +249,7 @@ def test_each_thing_that_a_piece_of_work_yields_has_its_time(scratch):
         return Repeats(work, ["a", "b"], row=row, rewind=lambda: log.append("rewind"), line=lambda row: row["question"])
 
     sent, log = time_repeats(repeats)
-    assert [kind for kind, _ in sent] == ["row", "say", "row", "say"]
+    assert [kind for kind, _ in sent] == ["begin", "row", "say", "begin", "row", "say"]
     assert [text for kind, text in sent if kind == "say"] == ["a", "b"]
     # The warm-up works on the first item; the rewind is outside the two waits that the clock stands between.
     assert log == ["rewind", "a", "wait", *["rewind", "wait", "a", "wait"], *["rewind", "wait", "b", "wait"]]

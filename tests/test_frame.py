@@ -17,20 +17,29 @@ FRAMEWORKS |= {"transformers", "datasets", "accelerate", "evaluate", "llama_cpp"
 ARROWS = {
     "experiment": set(),
     "screen": set(),
-    "state": set(),
+    "state": {"sensors"},
+    "sensors": {"sensors"},
+    "steady": set(),
+    "faults": {"screen"},
+    "verdict": {"steady", "screen", "faults"},
     "results": set(),
     "scripts": set(),
-    "machine": set(),
+    "machine": {"sensors"},
     "command_line": {"experiment", "screen"},
     "child": {"screen"},
-    "clock": {"screen"},
+    "epoch": {"screen", "steady"},
+    "until": {"screen", "steady"},
+    "clock": {"screen", "epoch", "until"},
+    "cooldown": {"child", "screen", "state"},
+    "rows": {"child", "command_line", "experiment", "report", "resume", "results", "screen", "state"},
+    "advice": {"faults", "screen", "steady", "verdict"},
     "resume": {"results"},
     "frameworks": {"frameworks", "machine", "command_line"},
     "data": {"data", "machine", "screen", "command_line"},
-    "report": {"screen", "experiment", "command_line", "machine", "state", "results"},
-    "sweep": {"child", "clock", "state", "results", "resume", "report", "screen", "experiment", "machine"}
-    | {"command_line", "data", "frameworks"},
-    "compare": {"compare", "results", "experiment", "machine", "screen"},
+    "report": {"screen", "experiment", "command_line", "machine", "results", "verdict", "faults", "advice"},
+    "sweep": {"child", "clock", "epoch", "rows", "cooldown", "state", "results", "resume", "report", "screen"}
+    | {"experiment", "machine", "command_line", "data", "frameworks"},
+    "compare": {"compare", "results", "experiment", "machine", "screen", "verdict", "faults"},
     "__main__": set(),
     "columns_page": {"results"},
     "__init__": {"sweep", "experiment", "command_line"},
@@ -119,7 +128,7 @@ def test_every_framework_fulfils_the_protocol(name):
     module = frameworks.load(name)
     protocol = KerasFramework if name == "tensorflow" else Framework
     assert module.NAME
-    for function in ("start", "describe_device", "wait", "peak_memory_gb", "time_fit"):
+    for function in ("start", "describe_device", "wait", "peak_memory_gb", "cpu_fallback", "time_fit"):
         if hasattr(protocol, function):
             wanted = list(inspect.signature(getattr(protocol, function)).parameters)[1:]
             assert list(inspect.signature(getattr(module, function)).parameters) == wanted

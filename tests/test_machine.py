@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from speed_test import machine, state
+from speed_test import machine
 from speed_test.frameworks.pytorch import describe_device
 from speed_test.machine import GIB, Device, as_sold, code_version, describe
 
@@ -216,17 +216,6 @@ def test_a_gpu_that_is_left_idle_is_mentioned(tmp_path, monkeypatch):
     assert machine.idle_gpu(MPS) is None
 
 
-@pytest.mark.parametrize(("plugged", "expected"), [(True, "mains"), (False, "battery"), (None, None)])
-def test_power(monkeypatch, plugged, expected):
-    import psutil
-
-    battery = type("Battery", (), {"power_plugged": plugged})
-    monkeypatch.setattr(psutil, "sensors_battery", lambda: battery, raising=False)
-    assert state.power_source() == expected
-    monkeypatch.setattr(psutil, "sensors_battery", lambda: None, raising=False)
-    assert state.power_source() is None
-
-
 def git(folder, *arguments):
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
     subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
@@ -273,15 +262,24 @@ class Cuda:
         value._obj.value = 25_386_352_640
         return 0
 
+    def cuDeviceGetUuid(self, uuid, device):
+        uuid._obj[:] = bytes(range(16))
+        return 0
+
 
 def test_what_cuda_says_of_a_gpu(monkeypatch):
     monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: Cuda())
     assert machine.nvidia_gpu() == ("NVIDIA TITAN RTX", 72, 25_386_352_640)
+    assert machine.nvidia_uuid() == "00010203-0405-0607-0809-0a0b0c0d0e0f"
+    monkeypatch.setattr(Cuda, "cuDeviceGetUuid_v2", lambda self, uuid, device: 1, raising=False)
+    assert machine.nvidia_uuid() is None
     monkeypatch.setattr(Cuda, "cuInit", lambda self, flags: 100)  # CUDA_ERROR_NO_DEVICE
     assert machine.nvidia_gpu() == (None, None, None)
+    assert machine.nvidia_uuid() is None
 
     def missing(name):
         raise OSError(name)
 
     monkeypatch.setattr(machine.ctypes, "CDLL", missing)
     assert machine.nvidia_gpu() == (None, None, None)
+    assert machine.nvidia_uuid() is None

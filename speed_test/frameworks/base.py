@@ -33,6 +33,10 @@ class Framework(Protocol):
     def peak_memory_gb(self, device: str) -> float | None:
         """Peak memory so far in GB of 2^30 bytes: of tensors on a GPU, on a CPU of this process. None if unknown."""
 
+    def cpu_fallback(self) -> str | None:
+        """The operators that ran on the CPU so far because the GPU does not have them; None if there are none, or if
+        nothing tells."""
+
 
 class KerasFramework(Framework, Protocol):
     """A framework whose scripts hand back `KerasFit`."""

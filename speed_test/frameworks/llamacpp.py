@@ -17,7 +17,7 @@ from speed_test.command_line import BadInput, whole_number
 from speed_test.frameworks.base import process_peak_memory_gb
 from speed_test.frameworks.llamacpp_log import Log, clean
 from speed_test.frameworks.llamacpp_trial import try_model
-from speed_test.machine import GIB, Device, nvidia_gpu, performance_cores
+from speed_test.machine import GIB, Device, nvidia_gpu, nvidia_uuid, performance_cores
 
 if TYPE_CHECKING:
     from speed_test.command_line import Options, Parser
@@ -49,7 +49,7 @@ def describe_device(wanted: str) -> Device:
     if kind != "cuda":
         return Device(kind, NAME, version, needs=f"install it anew for the GPU: {install}")
     name, cores, memory_bytes = nvidia_gpu()
-    return Device(kind, NAME, version, name, cores, memory_bytes)
+    return Device(kind, NAME, version, name, cores, memory_bytes, uuid=nvidia_uuid())
 
 
 def wait(device: str) -> None:
@@ -59,6 +59,10 @@ def wait(device: str) -> None:
 def peak_memory_gb(device: str) -> float | None:
     """Peak memory so far of this process in GB of 2^30 bytes; None on a GPU, whose memory llama.cpp does not count."""
     return process_peak_memory_gb() if device == "cpu" else None
+
+
+def cpu_fallback() -> None:
+    """llama.cpp does not tell which operators ran on the CPU in place of the GPU."""
 
 
 def add_options(parser: "Parser") -> None:

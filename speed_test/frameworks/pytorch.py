@@ -1,8 +1,10 @@
 """PyTorch: devices, waiting, memory, and what its scripts share about batches and models."""
 
 import platform
+import re
+import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from speed_test.command_line import BadInput
 from speed_test.frameworks.base import process_peak_memory_gb
@@ -14,8 +16,32 @@ if TYPE_CHECKING:
 NAME = "PyTorch"
 
 
+_fallbacks: list[str] = []
+
+
 def start(device: str) -> None:
-    """PyTorch needs no preparation."""
+    """Note from now on which operators PyTorch runs on the CPU because MPS, Apple's GPU, does not have them.
+
+    It does so if a user has set PYTORCH_ENABLE_MPS_FALLBACK=1, and warns: "The operator 'aten::...' is not currently
+    supported on the MPS backend and will fall back to run on the CPU."
+    """
+    if device != "mps":
+        return
+    show = warnings.showwarning
+
+    def note(message: Warning | str, *rest: Any) -> None:
+        operator = re.search(r"operator '(?:aten::)?([\w.]+)'.*fall back", str(message), flags=re.DOTALL)
+        if not operator:
+            show(message, *rest)
+        elif operator[1] not in _fallbacks:
+            _fallbacks.append(operator[1])
+
+    warnings.showwarning = note  # type: ignore[assignment]
+
+
+def cpu_fallback() -> str | None:
+    """The operators that have run on the CPU in place of the GPU, or None."""
+    return ", ".join(_fallbacks) or None
 
 
 def describe_device(wanted: str) -> Device:
@@ -46,6 +72,7 @@ def describe_device(wanted: str) -> Device:
         name=gpu.name,
         gpu_cores=gpu.multi_processor_count,
         memory_bytes=gpu.total_memory,
+        uuid=str(gpu.uuid),
         tf32=torch.version.cuda is not None and (gpu.major, gpu.minor) >= (8, 0) and allowed,
     )
 

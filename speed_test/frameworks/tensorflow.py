@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from speed_test.command_line import BadInput
 from speed_test.frameworks.base import process_peak_memory_gb
-from speed_test.machine import GIB, Device, nvidia_gpu
+from speed_test.machine import GIB, Device, nvidia_gpu, nvidia_uuid
 
 if TYPE_CHECKING:
     import keras
@@ -98,6 +98,7 @@ def describe_device(wanted: str) -> Device:
         gpu_cores=cores,
         memory_bytes=memory_bytes,
         tf32=ampere and tf.config.experimental.tensor_float_32_execution_enabled(),
+        uuid=nvidia_uuid(),
     )
 
 
@@ -124,6 +125,10 @@ def peak_memory_gb(device: str) -> float | None:
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] / GIB if device == "cuda" else None
     except (ValueError, RuntimeError):
         return None
+
+
+def cpu_fallback() -> None:
+    """TensorFlow does not tell which operators ran on the CPU in place of the GPU."""
 
 
 def rewind_of(model: "keras.Model") -> Callable[[], None]:
@@ -201,7 +206,7 @@ def callback(clock: "Clock", fit: "KerasFit") -> "keras.callbacks.Callback":
         def on_epoch_end(self, epoch, logs=None) -> None:
             self.epoch.stop()
             del self.iterators[:-1]
-            self.model.stop_training = False  # --time_limit ends an epoch, not the training
-            clock.send_row(self.epoch.row(float(self.model.get_metrics_result()["loss"])))
+            # --time_limit has ended an epoch, not the training.
+            self.model.stop_training = not clock.end_epoch(self.epoch, float(self.model.get_metrics_result()["loss"]))
 
     return Timed()
