@@ -146,6 +146,7 @@ def compare(options: Options) -> int:
     """Print and draw what --format asks for; return the exit status."""
     # These import pandas when they are used, which takes most of a second: --check and --help do without.
     from speed_test.compare import speeds, table, text
+    from speed_test.compare.curves import with_curves
     from speed_test.machine import names_of_this_machine
 
     cells = table.cells(frame(measurements(options)))
@@ -163,13 +164,18 @@ def compare(options: Options) -> int:
         table_of_records = io.StringIO()
         writer = csv.DictWriter(table_of_records, speeds.KEYS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: no_formula(v) if isinstance(v, str) else v for key, v in row.items()} for row in records)
+        writer.writerows({key: in_csv(value) for key, value in row.items()} for row in records)
         screen.say(table_of_records.getvalue(), end="")
     else:
         screen.say(json.dumps(records, indent=1))
     if options.html:
-        write_page(records, options)
+        write_page(with_curves(records, compared), options)
     return 0
+
+
+def in_csv(value: object) -> object:
+    """A value as a cell of --format=csv: a text on one line, and no formula."""
+    return no_formula(value.replace("\n", " ")) if isinstance(value, str) else value
 
 
 def draw_charts(compared: "pd.DataFrame", folder: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from random import Random
 from unittest import mock
 
 import compare_results
@@ -26,6 +27,25 @@ def training_row(**cells):
     row |= {"precision": "float32", "device": "cuda", "machine": HOME, "chip": "NVIDIA GeForce RTX 4090"}
     row |= {"memory_gb": 24, "os": "Linux", "python_version": "3.12.1", "started_at": "2026-11-24T00:00:00+00:00"}
     return row | {"run_id": "0123456789ab"} | cells
+
+
+def noise(rate, number, half_width=0.002, drift=0.0, seed=0):
+    """Made-up rates of blocks as a cell holds them: even, but for a little noise, and `drift` from half of them on."""
+    random = Random(seed)
+    rates = [rate * (1 + random.uniform(-2, 2) * half_width) for _ in range(number)]
+    return " ".join(f"{one * (1 + drift * (place >= number / 2)):.5g}" for place, one in enumerate(rates))
+
+
+def runs(rates, epochs=2, blocks=30, half_width=0.002, drift=0.0, samples=50_000, **cells):
+    """The rows of a run for each of `rates` (samples per second), as today's scripts write them."""
+    made = []
+    for run, rate in enumerate(rates, start=1):
+        for epoch in range(1, epochs + 1):
+            own = {"run": run, "run_id": f"{run:012x}", "epoch": epoch, "power": "mains", "low_power_mode": "False"}
+            own |= {"epoch_seconds": samples / rate, "measured_seconds": samples / rate, "samples_per_second": rate}
+            own["block_samples_per_second"] = noise(rate, blocks, half_width, drift, seed=100 * run + epoch)
+            made.append(training_row(**own | cells))
+    return made
 
 
 def write(path, rows, columns=COLUMNS):

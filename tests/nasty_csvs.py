@@ -29,8 +29,15 @@ NUMBERS = (
 TEXT_COLUMNS = (
     *("experiment", "framework", "model", "dataset", "input_size", "precision", "tf32", "compiled", "device"),
     *("chip", "cpu_cores", "gpu_cores", "memory_gb", "unit", "status", "estimated", "machine", "data", "os", "error"),
+    *("cpu_model", "virtual", "power", "thermal_level", "throttle_reasons", "busiest_other_process", "cpu_fallback"),
+    *("block_samples_per_second", "run_id"),
 )
 NUMBER_COLUMNS = ("epoch_seconds", "batch_size", "measurement_version", "epoch", "memory_gb", "warmup_seconds")
+NUMBER_COLUMNS += ("run", "other_load_percent", "swap_growth_gb", "energy_joules", "measured_seconds", "other_sweeps")
+BLOCKS = (
+    *("1e12 1e-8 " * 30, "1e-8 " * 60, "1000000000000 " * 60, "1 " * 100, "1 2 " * 12, "5", "1 1e12", "0.5 " * 30),
+    *("1 " * 101, "1,2", "1\t2", "nan", "1  2", "0", "1 0", "-5", "5 " * 5_000),
+)
 LONG_NAME = "Apple_M3_CIFAR100_resnet50_32_pytorch_results.csv"
 OLDER = "batch_size,avg_time_per_epoch\n"
 
@@ -43,6 +50,8 @@ def make(folder: Path) -> list[Path]:
     for number, text in enumerate(NUMBERS):
         rows = [training_row(machine="N"), *(training_row(machine="N", **{one: text}) for one in NUMBER_COLUMNS)]
         write(folder / f"N_number_{number}.csv", rows)
+    for number, text in enumerate(BLOCKS):
+        _of_blocks(folder, number, text.strip(" "))
     _of_bytes(folder)
     _of_columns(folder)
     _of_many(folder)
@@ -64,7 +73,7 @@ def look_at(path: Path) -> tuple[list, list[str]]:
     for said in (*left_out, *problems):
         assert said.isprintable(), repr(said)
         assert len(said) < 500
-    for facts, value in measurements:
+    for facts, value, _ in measurements:
         assert all(text.isprintable() and len(text) <= 400 for text in facts if isinstance(text, str)), facts
         assert value is None or 1e-8 <= value <= 1e12
     return measurements, problems
@@ -81,6 +90,21 @@ def _of_text(folder: Path, number: int, text: str) -> None:
     write(folder / f"{name}_fit_results.csv", [training_row(**fit)])
     rows = [generation_row(**{"machine": name, column: text}) for column in ("model", "quantization", "chip", "answer")]
     write(folder / f"{name}_answers.csv", rows, GENERATION_COLUMNS)
+
+
+def _of_blocks(folder: Path, number: int, text: str) -> None:
+    """Two machines with such blocks, and every state as bad as it can be."""
+    worst = {"other_load_percent": "100000", "swap_growth_gb": "1000000", "suspended_seconds": "86400000"}
+    worst |= {"energy_joules": "1e-300", "compute_samples_per_second_after": "1e-8", "other_sweeps": "9999999999"}
+    worst |= {
+        "measured_seconds": "0.0",
+        "emulated": "True",
+        "thermal_level": "sleeping",
+        "gpu_other_load_percent": "100000",
+    }
+    rows = [training_row(machine=f"W{number}", run=run, block_samples_per_second=text) for run in (1, 1, 2)]
+    rows += [training_row(machine="W", run=1, epoch_seconds=1e-5, block_samples_per_second=text, **worst)]
+    write(folder / f"W{number}_results.csv", rows)
 
 
 def _of_bytes(folder: Path) -> None:
@@ -159,6 +183,7 @@ def _alike(folder: Path) -> None:
         "series": ({"data": "synthetic"}, {"machine": "A_synthetic"}),
         "marks": ({"device": "cpu"}, {"device": "cuda"}, {"precision": "cpu"}, {"device": "mps", "precision": "cpu"}),
         "unknown": ({"device": ""}, {"device": "unknown"}, {"tf32": ""}, {"tf32": "unknown"}),
+        "hosts": ({"cpu_model": "a"}, {"cpu_model": "b"}, {"virtual": "a"}, {"cpu_model": "processor unknown"}),
         "charts": ({"model": "a"}, {"model": "A"}, {"model": "a_CIFAR100_32_2", "dataset": "", "input_size": ""}),
         "titles": ({"model": "a", "unit": "x"}, {"model": "a", "unit": "y"}, {"model": "a on CIFAR100, PyTorch, x"}),
         "tests": ({"model": "cifar100", "dataset": "", "input_size": ""}, {"model": "pytorch_imdb", "framework": ""}),

@@ -62,6 +62,13 @@ def test_check_knows_tests_that_are_not_in_this_repository(tmp_path):
         assert f"{path.relative_to(tmp_path)} {reason}\n" in done.stderr
 
 
+def test_a_column_with_a_long_name_makes_no_long_sentence(tmp_path):
+    name = "9" * 5000
+    path = write(tmp_path / f"{HOME}_results.csv", [training_row() | {name: name}], [*COLUMNS, name])
+    (problem,) = check.problems(path)
+    assert len(problem) < 250
+
+
 def test_check_and_reader_agree(tmp_path):
     """Whatever the reader leaves out, --check names."""
     for column in ("epoch_seconds", "batch_size", "experiment", "figure", "unit", "better", "status"):

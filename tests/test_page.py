@@ -11,7 +11,7 @@ import pytest
 
 from speed_test.compare import page, read, speeds, table, text
 from speed_test.results import GENERATION_COLUMNS
-from tests.made_csvs import compare, generation_row, ours, training_row, write
+from tests.made_csvs import compare, generation_row, ours, runs, training_row, write
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
@@ -98,7 +98,7 @@ def test_the_page_in_a_browser(tmp_path):
 
 
 def all_kinds(folder):
-    """CSVs with ties, failures, several kinds of figures, several models, and tests that nobody knows."""
+    """CSVs with grades, failures, several kinds of figures, several models, and tests that nobody knows."""
     ours(folder)
     ours(folder, machine="A", chip="Chip A", seconds=(90.0, 60.5, 92.0))
     ours(folder, machine="A", chip="Chip A", seconds=(30.0, 31.0), data="synthetic")
@@ -124,6 +124,12 @@ def all_kinds(folder):
     rows += [training_row(machine="C", chip="Chip C", model="MLP", batch_size=16, epoch_seconds=1.0)]
     rows += [training_row(machine="C", chip="Chip C", epoch_seconds=0.02)]
     write(folder / "results" / "more.csv", rows)
+    rows = []
+    # 1,000 and 1,001 samples per second are the same, 1,030 is faster, and 1,013 can't be told from 1,000.
+    for name, rate, width in (("P", 1000, 0.002), ("Q", 1001, 0.002), ("R", 1030, 0.002), ("S", 1013, 0.01)):
+        rows += runs([rate, rate * 1.001, rate * 0.999], machine=name, chip=f"Chip {name}", half_width=width)
+    rows += runs([500], machine="T", chip="Chip T", blocks=1, energy_joules=2500.0, power="battery")
+    write(folder / "results" / "graded.csv", rows)
     rows = [generation_row(machine="A", chip="Chip A", tokens_per_second=rate) for rate in (47.0, 48.0)]
     rows += [
         generation_row(machine=name, chip=f"Chip {name}", model="tiny", parameters=1, tokens_per_second=rate)
@@ -152,6 +158,8 @@ def tables_of_python(compared):
     for test, cells in compared.groupby("test"):
         for name, lines in (("times", text.figures_table(cells)), ("speeds", text.speeds_table(cells))):
             found[f"{test}-{name}"] = [["machine", *lines[0][1:]], *lines[1:]]
+        if lines := text.per_joule_table(cells):
+            found[f"{test}-energy"] = [["machine", *lines[0][1:]], *lines[1:]]
     return found
 
 
@@ -169,13 +177,14 @@ def test_page_and_python_show_the_same_for_every_baseline(tmp_path, wanted):
     assert seen["start"] == tables_of_python(speeds.compare(cells, wanted, []))
     if wanted:
         return
-    assert len(seen["machines"]) - 1 == cells["machine"].nunique() == 10  # beside each test's slowest
+    assert len(seen["machines"]) - 1 == cells["machine"].nunique() == 15  # beside each test's slowest
     texts = set()
     for key, tables in seen["machines"].items():
         if key:
             assert tables == tables_of_python(speeds.compare(cells, key, []))
             texts |= {cell for lines in tables.values() for line in lines for cell in line}
-    assert {"tie", "memory", "failed", "0.13", "24,000.0"} <= texts
+    assert {"memory", "failed", "0.13", "24,000.0"} <= texts
+    assert {text.split("\n")[0] for text in texts} >= {"same", "1.01 ?", "0.99 ?", "1.03", "50.0 A", "100 D"}
 
 
 STRANGE = "<b>x</b>&amp;<img src=x onerror=alert(1)></script><script>alert(2)</script><!-- $a$ \u2028"
@@ -211,7 +220,7 @@ def test_the_page_allows_its_own_scripts_only(tmp_path):
     policy = re.search('Content-Security-Policy" content="([^"]*)"', page.embed("let x", []))
     rules = dict(rule.split(" ", 1) for rule in policy[1].split("; "))
     assert rules["default-src"] == "'none'"
-    assert len(rules["script-src"].split()) == 3  # of Plotly, charts.js, page.js
+    assert len(rules["script-src"].split()) == 5  # of Plotly, charts.js, curves.js, speeds.js, page.js
     assert all(source.startswith("'sha256-") for source in rules["script-src"].split())
     assert "http" not in policy[1]
 

@@ -25,6 +25,18 @@ SECONDS = Range(0.00001, 86_400_000, "from 10 microseconds to 1,000 days")
 # From one item in 1,000 days to the largest batch in 10 microseconds. Counts and others are within it too.
 OTHERS = Range(1e-8, 1e12, "from 0.00000001 to 1,000,000,000,000")
 VERSION = Range(1, 9999, "from 1 to 9,999")
+RUN = Range(1, 1_000_000, "from 1 to 1,000,000")
+# The highest possible values of the machine's state: 100,000 percent are 1,000 cores.
+HIGHEST = {
+    **dict.fromkeys(("other_load_percent", "gpu_other_load_percent"), 100_000.0),
+    **dict.fromkeys(("cpu_pressure_percent", "cpu_stolen_percent"), 100_000.0),
+    **dict.fromkeys(("swap_growth_gb", "gpu_clock_mhz", "gpu_power_limit_w"), 1_000_000.0),
+    "gpu_temperature_c": 1_000.0,
+}
+MOST_BLOCKS = 100  # in a cell; a script writes at most 60
+# Usual rates, from 1 up. Millions of them may stand in a file, so these are not looked at one by one.
+USUAL_RATE = r"[1-9][0-9]{0,10}(?:\.[0-9]{1,15})?"
+USUAL_BLOCKS = re.compile(f"{USUAL_RATE}(?: {USUAL_RATE}){{0,{MOST_BLOCKS - 1}}}")
 
 
 def range_of(column: str) -> Range:
@@ -32,6 +44,8 @@ def range_of(column: str) -> Range:
     if column == "batch_size":
         return BATCH_SIZE
     in_seconds = column.endswith(("_seconds", "_time")) or column in ("avg_time_per_epoch", "train_runtime")
+    if column in HIGHEST:
+        return Range(0, HIGHEST[column], f"from 0 to {HIGHEST[column]:,.0f}")
     return SECONDS if in_seconds else OTHERS
 
 
@@ -60,6 +74,20 @@ def whole(text: str, limits: Range) -> int:
     if len(text) > 12 or not limits.lowest <= int(text) <= limits.highest:
         raise ValueError(f"is {quoted(text)}, not {limits.words}")
     return int(text)
+
+
+def check_blocks(text: str) -> None:
+    """Look at the rates in a cell of `block_samples_per_second`, with single spaces between them.
+
+    Raises ValueError, whose text completes "the cell ...".
+    """
+    if USUAL_BLOCKS.fullmatch(text):
+        return
+    rates = text.split(" ")
+    if len(rates) > MOST_BLOCKS:
+        raise ValueError(f"has {len(rates):,} numbers; at most {MOST_BLOCKS} are read")
+    for rate in rates:
+        number(rate, "block_samples_per_second")
 
 
 def _what_is_wrong(text: str) -> str:

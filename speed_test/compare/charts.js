@@ -3,6 +3,7 @@
 // The charts of page.js: for each test grouped bars, upright, or lying where upright ones would be too narrow.
 
 const LONGEST_LABEL = 14; // characters of a model's name on a line below its bars
+const LONGEST_REASON = 60; // on a line under the mouse
 const BAR_UPRIGHT = 15; // pixels that a bar needs for its figure, written upright
 const BAR_ACROSS = 15; // and for one written from left to right
 const WIDEST_BAR = 60;
@@ -15,11 +16,11 @@ function plain(text) {
   return text.replace(/[&<>$]/g, letter => `&#${letter.charCodeAt(0)};`);
 }
 
-function wrapped(text) {
+function wrapped(text, longest = LONGEST_LABEL) {
   const lines = [""];
   for (const word of text.split(" ")) {
     const longer = `${lines.at(-1)} ${word}`.trim();
-    if (longer.length > LONGEST_LABEL && lines.at(-1)) lines.push(word);
+    if (longer.length > longest && lines.at(-1)) lines.push(word);
     else lines[lines.length - 1] = longer;
   }
   return lines.map(plain).join("<br>");
@@ -58,7 +59,7 @@ function trace(test, series, base, stub, isUpright) {
     x: isUpright ? groups : values,
     y: isUpright ? values : groups,
     visible: !hidden.has(`${test.id} ${first.series}`),
-    text: series.map(cell => plain(cell.text)),
+    text: series.map(cell => plain(graded(cell))),
     textposition: "outside",
     textangle: isUpright ? -90 : 0,
     textfont: { size: 11, color: series.map(cell => (cell.median === null ? "#B00020" : "#222")) },
@@ -70,9 +71,10 @@ function trace(test, series, base, stub, isUpright) {
       line: { color: first.published ? "#fff" : "#000", width: first.published ? 0.5 : 1.5 },
     },
     customdata: series.map(cell => [
-      ratio(cell, at(base, cell.group)) || "not comparable", plain(cell.spread), plain(cell.text), plain(cell.group)]),
+      ratio(cell, at(base, cell.group)).replace("\n", " ") || "not comparable", plain(cell.spread),
+      plain(cell.shown).replace("\n", " "), plain(cell.group), wrapped(cell.grade_reason, LONGEST_REASON)]),
     hovertemplate: "<b>%{fullData.name}</b><br>%{customdata[3]}: %{customdata[2]} %{customdata[1]}<br>"
-      + "speed against the baseline: %{customdata[0]}<extra></extra>",
+      + "speed against the baseline: %{customdata[0]}<br>%{customdata[4]}<extra></extra>",
   };
 }
 

@@ -5,6 +5,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speed_test.compare.shown import graded
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -170,9 +172,11 @@ def _draw_bars(axes: "Axes", test: "pd.DataFrame", look: dict[str, tuple[str, st
             linewidth=1.2 if measured else 0.5,
             label=re.sub("^_", " _", cells["label"].iloc[0]),  # matplotlib hides a label that begins with "_"
         )
-        for place, median, text in zip(places, cells["median"], cells["text"], strict=True):
+        for place, median, text, grade in zip(places, cells["median"], cells["text"], cells["grade"], strict=True):
             if median > 0:
-                axes.annotate(text, (place, median), **UPRIGHT, fontweight="bold" if measured else "normal")
+                axes.annotate(
+                    graded(text, grade), (place, median), **UPRIGHT, fontweight="bold" if measured else "normal"
+                )
             else:
                 axes.annotate(text, (place, foot), **UPRIGHT, color=FAILED, fontstyle="italic")
 

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from speed_test.compare.cells import LONGEST, PLAIN, VERSION, is_formula, number, number_from_0, quoted
+from speed_test.compare import told
+from speed_test.compare.cells import LONGEST, PLAIN, VERSION, clean, is_formula, number, number_from_0, quoted
 from speed_test.compare.facts import Row
 from speed_test.compare.files import Unreadable, content
 from speed_test.compare.ours import MOST, cleaned, defaults, is_ours, missing, problem, too_many
@@ -25,7 +26,8 @@ FROM_ZERO = (
     *("data_wait_seconds", "warmup_seconds", "peak_memory_gb", "cpu_cores", "gpu_cores", "memory_gb"),
     *("model_size_gb", "parameters", "chars_per_second", "prompt_tokens_per_second", "time_to_first_token"),
 )
-FREE = ("question", "answer")  # what a model writes may hold anything; nothing shows it
+# What a model writes may hold anything; nothing shows it. A cell of blocks is long.
+FREE = ("question", "answer", "block_samples_per_second")
 LONGEST_ERROR = 1000
 
 Wrong = tuple[str, str]  # a column, and what is wrong with its cell: "is 'x', no number above 0"
@@ -67,7 +69,7 @@ def _problems_of_rows(path: Path, columns: list[str], rows: list[list[str]]) -> 
         named: set[str] = set()  # one sentence for a cell is enough
         for column, what in _wrong(cell, set(columns), path, has_batch_sizes):
             if column not in named:
-                yield f"row {position}: {column} {what}" if column else f"row {position}: {what}"
+                yield f"row {position}: {clean(column)} {what}" if column else f"row {position}: {what}"
                 named.add(column)
         if excess := too_many(cell, set(columns), seen):
             yield f"row {position}: {excess}"
@@ -104,6 +106,7 @@ def _wrong(row: Row, columns: set[str], path: Path, has_batch_sizes: bool) -> It
     if (row["data"] == "synthetic") != ("_synthetic_results" in path.name):
         yield "data", f"is {quoted(row['data'])[1:-1]}, and the file's name says otherwise"
     yield from _wrong_numbers(row, columns, has_batch_sizes)
+    yield from told.wrong(row, columns)
     yield from _wrong_texts(row, columns)
     if what := problem(cleaned(row), columns):
         column, _, rest = what.partition(" ")

@@ -7,20 +7,36 @@ from typing import NamedTuple
 TEST = ("experiment", "framework", "model", "dataset", "input_size", "figure", "unit", "better")
 # Settings that change how much work a figure stands for, or how it is done. Add new ones here.
 SWITCHES = ("precision", "tf32", "compiled", "threads", "gpu_layers", "answer_token_len", "context", "data_checksum")
+# Which machine it is, more finely than by its name: two hosts of a cloud may both call their processor "AMD EPYC".
+HOST = ("cpu_model", "virtual")
 # What kind of figure it is. Two rows of a machine that differ here are never pooled. `source` is "measured" (with
 # these scripts), "older" (with those that this project continues) or "published".
-KIND = ("source", "data", "estimated", *SWITCHES, "device", "measurement_version")
+KIND = ("source", "data", "estimated", *SWITCHES, "device", *HOST, "measurement_version")
 MACHINE = ("machine", "machine_name", "machine_label")
 # `group` is what stands across a table, as text: the batch size, or the model, or "all" of a test that has neither;
 # `across` says which ("batch size", "model" or ""). To these the DataFrame adds `value`, which is None if status is not
-# "ok", and `kind`, a number: figures of the same kind are pooled.
+# "ok", `told` (see Told), and `kind`, a number: figures of the same kind are pooled.
 FACTS = (*TEST, *KIND, *MACHINE, "group", "across", "batch_size", "status")
 
 # For rows that were written before these columns existed.
 DEFAULTS = {**dict.fromkeys((*TEST, *KIND), ""), "measurement_version": "1", "source": "measured"}
 
 Row = dict[str, str]
-Measurement = tuple[tuple, float | None]  # the values of FACTS, and the figure
+
+
+class Told(NamedTuple):
+    """What else a row says, for its grade: names of columns, and their cells. "" is unknown."""
+
+    columns: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+
+
+class Measurement(NamedTuple):
+    """The values of FACTS, the figure (None if it did not work), and what else the row says."""
+
+    facts: tuple
+    value: float | None
+    told: Told = Told()
 
 
 class Machine(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from speed_test.compare.cells import quoted
 
-LARGEST = 50 * 2**20  # bytes: more than 100,000 rows
+LARGEST = 50 * 2**20  # bytes: more than 50,000 rows with all their blocks
 MOST_ROWS = 200_000
 MOST_COLUMNS = 1_000
 # Opening a named pipe waits for its other end, unless it is opened so. Windows has no such pipes among its files.

@@ -43,7 +43,8 @@ def measurements(
             notes.append(f"line {line} has no numbers where they belong")
             continue
         cell = {**DEFAULTS, **test, "source": "older", "measurement_version": ""}
-        yield facts_of(cell, Machine(f"older {name}", name, name), group, "ok" if value else "failed"), value
+        facts = facts_of(cell, Machine(f"older {name}", name, name), group, "ok" if value else "failed")
+        yield Measurement(facts, value)
 
 
 def _reader(path: Path, columns: set[str]) -> Reader:

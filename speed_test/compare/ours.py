@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 
+from speed_test.compare import told
 from speed_test.compare.cells import BATCH_SIZE, VERSION, clean, number, quoted, whole
 from speed_test.compare.facts import DEFAULTS, KIND, TEST, Machine, Measurement, Row, facts_of
 from speed_test.compare.known import GENERATION_FIGURE, LLAMA_2_7B, LLAMA_2_7B_PARAMETERS, TRAINING_FIGURE
@@ -102,6 +103,7 @@ def too_many(cell: Row, columns: set[str], seen: dict[str, set]) -> str | None:
 def measurements(path: Path, columns: list[str], rows: Lines, notes: list[str]) -> Iterator[Measurement]:
     """The measurements in `rows` of the file `path`. Adds to `notes` what is left out, a sentence for each."""
     unsaid = defaults(set(columns))
+    told_in = told.reader(columns)
     facts_in = itemgetter(*(place for place, column in enumerate(columns) if column in TOLD))
     # Almost all rows of a file have the same facts as one before.
     known: dict[tuple, tuple[str | None, tuple, str]] = {}
@@ -110,22 +112,31 @@ def measurements(path: Path, columns: list[str], rows: Lines, notes: list[str]) 
     for line, row in rows:
         key = facts_in(row)
         if key not in known:
-            told = {column: text for column, text in zip(columns, row, strict=True) if column in TOLD}
-            cell = {**unsaid, **cleaned(told)}
+            cell = {column: text for column, text in zip(columns, row, strict=True) if column in TOLD}
+            cell = {**unsaid, **cleaned(cell)}
             what = problem(cell, set(columns)) or too_many(cell, set(columns), seen)
             machine = machines.setdefault(cell["machine"], _machine(cell))
             known[key] = (what, () if what else _facts(path, cell, set(columns), machine), cell["figure"])
         what, facts, figure = known[key]
         value = None
-        if not what and facts[-1] == "ok":
+        if not what:
             try:
-                value = number(row[columns.index(figure)], figure)
+                if facts[-1] == "ok":
+                    value = _figure(row[columns.index(figure)], figure)
+                more = told_in(row)
             except ValueError as error:
-                what = f"{figure} {error}"
+                what = str(error)
         if what:
             notes.append(f"line {line}: {what}")
         else:
-            yield facts, value
+            yield Measurement(facts, value, more)
+
+
+def _figure(text: str, column: str) -> float:
+    try:
+        return number(text, column)
+    except ValueError as error:
+        raise ValueError(f"{column} {error}") from None
 
 
 def _facts(path: Path, cell: Row, columns: set[str], machine: Machine) -> tuple:

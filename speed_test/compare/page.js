@@ -19,6 +19,7 @@ const cellsByGroup = new Map(tests.flatMap(test => test.series)
 const baseline = document.getElementById("baseline");
 const scale = document.getElementById("scale");
 const EACH_TESTS_OWN = "";
+const MOST_WARNINGS = 30;
 
 // Batch sizes by number, models by name.
 function inOrder(own) {
@@ -27,29 +28,7 @@ function inOrder(own) {
   return sorted.map(([group]) => group);
 }
 
-// ---- Speeds. Python does the same for its own tables (speeds.py, table.py); a test holds the two together. ----
-
-function speed(cell, base) {
-  if (!cell || !base || cell.median === null || base.median === null) return null;
-  return cell.better === "lower" ? base.median / cell.median : cell.median / base.median;
-}
-
-function asText(value) {
-  if (value === null) return "";
-  if (value < 9.995) return value.toFixed(2);
-  return value.toFixed(1).replace(/\B(?=(\d{3})+\.)/g, ",");
-}
-
-function ratio(cell, base) {
-  const value = speed(cell, base);
-  const overlap = value !== null && cell !== base
-    && Math.max(cell.lowest, base.lowest) <= Math.min(cell.highest, base.highest);
-  return overlap ? "tie" : asText(value);
-}
-
-function geometricMean(values) {
-  return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
-}
+// ---- Who is compared with whom ----
 
 // The machine that the overview compares with.
 function baseMachine() {
@@ -77,6 +56,14 @@ const sorting = new Map(); // id of a table -> heading and direction, which outl
 function element(name, attributes = {}, ...children) {
   const made = Object.assign(document.createElement(name), attributes);
   made.append(...children);
+  return made;
+}
+
+// A cell of one or two lines, with a tooltip.
+function figureCell(text, title, className = "") {
+  const [first, second] = text.split("\n");
+  const made = element("td", { title, className: `${className} ${title ? "told" : ""}`.trim() }, first);
+  if (second) made.append("\n", element("small", {}, second));
   return made;
 }
 
@@ -110,7 +97,7 @@ function sortValue(row, place) {
   const text = row.cells[place].textContent;
   if (place === 0) return text.toLowerCase();
   const number = parseFloat(text.replace(/,/g, ""));
-  return text === "tie" ? 1 : isNaN(number) ? Infinity : number;
+  return text.startsWith("same") ? 1 : isNaN(number) ? Infinity : number;
 }
 
 function sort(sorted, place, up) {
@@ -136,6 +123,10 @@ function unitsOf(shown) {
   return [usual, ...others].join("; ");
 }
 
+function graded(cell) {
+  return cell.grade ? `${cell.text} ${cell.grade}` : cell.text;
+}
+
 function showOverview() {
   const base = machines.find(machine => machine.machine_key === baseMachine());
   const shown = cells.filter(cell => cell.overview !== null);
@@ -157,8 +148,8 @@ function showOverview() {
     bar.style.backgroundSize = `${part} 0.25rem`;
     const figures = columns.map(column => {
       const own = find(machine, column);
-      const times = own ? ratio(own, find(base, column)) : "";
-      return own ? own.text + (times && ` (${times})`) : "";
+      const [times] = own ? ratio(own, find(base, column)).split("\n") : [""];
+      return own ? figureCell(graded(own) + (times && ` (${times})`), own.grade_reason) : "";
     });
     return { id: machine.machine_key, head: machine.label, classes: classes(machine, machine === base),
       cells: [bar, String(count), ...figures] };
@@ -175,7 +166,7 @@ function figuresTable(test) {
     cells: test.groups.map(group => {
       const cell = at(series, group);
       const failed = cell && cell.median === null;
-      return element("td", { textContent: cell ? cell.text : "", className: failed ? "failed" : "" });
+      return cell ? figureCell(cell.shown, cell.grade_reason, failed ? "failed" : "") : "";
     }),
   }));
   return table(`${test.id}-times`, ["machine", ...test.groups], rows);
@@ -188,11 +179,40 @@ function speedsTable(test) {
   const hasBest = test.cells.some(cell => cell.is_best);
   const rows = test.series.map(series => ({
     id: series[0].series, head: series[0].label, classes: classes(series[0], series === base),
-    cells: [...groups.map(group => ratio(at(series, group), at(base, group))),
-      ...(hasBest ? [ratio(best(series), best(base))] : [])],
+    cells: [...groups.map(group => [at(series, group), at(base, group)]), ...(hasBest ? [[best(series), best(base)]] : [])]
+      .map(([cell, other]) => figureCell(ratio(cell, other), inWords(cell, other))),
   }));
   return table(`${test.id}-speeds`, ["machine", ...groups, ...(hasBest ? ["best"] : [])],
-    rows.filter(row => row.cells.some(text => text)));
+    rows.filter(row => row.cells.some(cell => cell.textContent)));
+}
+
+// Samples, or tokens, per joule; nothing, if no machine told its energy.
+function energyTable(test) {
+  const own = test.cells.filter(cell => cell.per_joule_text);
+  if (!own.length) return [];
+  const groups = inOrder(own);
+  const rows = test.series.filter(series => series.some(cell => cell.per_joule_text)).map(series => ({
+    id: series[0].series, head: series[0].label, classes: classes(series[0], false),
+    cells: groups.map(group => (at(series, group) || { per_joule_text: "" }).per_joule_text),
+  }));
+  const what = test.first.across === "model" ? "Tokens" : "Samples";
+  return [element("p", {}, `${what} per joule; higher is better`),
+    element("div", { className: "scroll" }, table(`${test.id}-energy`, ["machine", ...groups], rows))];
+}
+
+// What may have slowed a machine down, so that a comparison with it is worth less: a note for each machine and thing.
+function showWarnings() {
+  const found = new Map();
+  for (const cell of cells.filter(own => own.warnings)) {
+    for (const warning of cell.warnings.split(", ")) {
+      const key = `${cell.machine_key}\n${warning}`;
+      if (!found.has(key)) found.set(key, { said: `${cell.machine} was ${warning}`, titles: new Set() });
+      found.get(key).titles.add(cell.title);
+    }
+  }
+  const notes = [...found.values()].map(({ said, titles }) =>
+    element("li", {}, `${said} (${titles.size > 1 ? `${titles.size} tests` : [...titles][0]})`));
+  document.getElementById("warnings").append(...notes.slice(0, MOST_WARNINGS));
 }
 
 // ---- The page ----
@@ -217,7 +237,8 @@ function addSection(test) {
     element("div", { id: `${test.id}-chart`, className: "chart" }),
     element("div", { className: "scroll" }, figuresTable(test)),
     element("p", {}, "Speed, ", element("b", { id: `${test.id}-base` }), " being 1; higher is better"),
-    element("div", { className: "scroll", id: `${test.id}-speeds-place` }));
+    element("div", { className: "scroll", id: `${test.id}-speeds-place` }),
+    ...energyTable(test), ...curves(test));
   section.setAttribute("aria-labelledby", `${test.id}-title`);
   document.querySelector("main").append(section);
 }
@@ -244,6 +265,7 @@ for (const machine of [...machines].sort((a, b) => (a.label < b.label ? -1 : 1))
   baseline.append(new Option(machine.label, machine.machine_key));
 baseline.value = eachHasItsOwn() ? EACH_TESTS_OWN : machines[0].baseline_series;
 tests.forEach(addSection);
+showWarnings();
 compare();
 baseline.addEventListener("change", compare);
 scale.addEventListener("change", () => tests.forEach(draw));

@@ -79,7 +79,7 @@ def published() -> Iterator[Measurement]:
                 group = LLAMA_2_7B if column == "tokens_per_second" else int(column) if column.isdigit() else None
                 if group is not None and text:
                     value = None if text == "failed" else float(text)
-                    yield facts_of(cell, machine, group, "ok" if value else "failed"), value
+                    yield Measurement(facts_of(cell, machine, group, "ok" if value else "failed"), value)
 
 
 def frame(measurements: list[Measurement]) -> "pd.DataFrame":
@@ -87,7 +87,7 @@ def frame(measurements: list[Measurement]) -> "pd.DataFrame":
     import pandas as pd
 
     # Thousands of rows have the same facts, so these are worked on once.
-    places = {facts: place for place, facts in enumerate(dict.fromkeys(facts for facts, _ in measurements))}
+    places = {facts: place for place, facts in enumerate(dict.fromkeys(one.facts for one in measurements))}
     kinds = pd.DataFrame(list(places), columns=list(FACTS), dtype=object)
     kinds["batch_size"] = kinds["batch_size"].astype(float)
     _complete_failures(kinds)
@@ -95,8 +95,9 @@ def frame(measurements: list[Measurement]) -> "pd.DataFrame":
     for column, usual in (("precision", "float32"), ("estimated", "False")):
         kinds.loc[kinds[column] == "", column] = usual
     kinds["kind"] = kinds.groupby([*TEST, "machine", *KIND], sort=False).ngroup()
-    rows = kinds.take([places[facts] for facts, _ in measurements]).reset_index(drop=True)
-    rows["value"] = pd.Series([value for _, value in measurements], dtype=float)
+    rows = kinds.take([places[one.facts] for one in measurements]).reset_index(drop=True)
+    rows["value"] = pd.Series([one.value for one in measurements], dtype=float)
+    rows["told"] = pd.Series([one.told for one in measurements], dtype=object)
     return rows
 
 

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from speed_test import verdict
+from speed_test.compare import shown
 from speed_test.compare.charts import chosen_for_chart, looks, scale
-from speed_test.compare.table import label, ratio
+from speed_test.compare.table import label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,9 +15,11 @@ if TYPE_CHECKING:
 # The keys of a record, in the order of the CSV.
 KEYS = (
     *("experiment", "machine", "published", "marks", "batch_size", "model", "unit", "median", "lowest", "highest"),
-    *("count", "status", "baseline", "speed", "tie", "framework", "dataset", "input_size", "figure", "better"),
+    *("count", "status", "half_width", "grade", "grade_reason", "runs", "warnings", "per_joule", "baseline", "speed"),
+    *("speed_half_width", "compared", "more_runs", "framework", "dataset", "input_size", "figure", "better"),
+    *("cpu_model", "virtual"),
     *("test", "title", "chart", "label", "name", "series", "machine_key", "group", "across"),
-    *("text", "spread", "speed_text", "is_best", "represents_machine", "baseline_series", "slowest_series"),
+    *("text", "shown", "spread", "speed_text", "is_best", "represents_machine", "baseline_series", "slowest_series"),
     *("overview", "overview_text", "in_chart", "scale", "colour", "pattern"),
 )
 OVERALL_UNIT = "times the baseline's speed"
@@ -76,42 +80,67 @@ def _overall_baseline(cells: "pd.DataFrame", candidates: Iterable[str]) -> str:
     """
     import numpy as np
 
-    shown = cells[cells["overview"].notna()]
-    tests = shown.groupby("machine", sort=False)["test"].nunique()
+    seen = cells[cells["overview"].notna()]
+    tests = seen.groupby("machine", sort=False)["test"].nunique()
     ours = tests[tests.index.isin(list(candidates))]
     if len(ours):
         return str(ours.idxmax())
-    costs = np.log(shown["cost"])
+    costs = np.log(seen["cost"])
     # Against the mean of each column, as machines have figures in different ones.
-    slowness = (costs - costs.groupby(shown["overview"]).transform("mean")).groupby(shown["machine"], sort=False).mean()
+    slowness = (costs - costs.groupby(seen["overview"]).transform("mean")).groupby(seen["machine"], sort=False).mean()
     return str(slowness[tests[tests == tests.max()].index].idxmax())
 
 
 # ---- Speeds ----
 
 
-def _against(cells: "pd.DataFrame", bases: "pd.DataFrame", on: list[str]) -> tuple["pd.Series", "pd.Series"]:
-    """Speed of each cell against the base with equal values in the columns `on` (NaN without one), and whether the two
-    are a tie: their figures overlap, from the lowest to the highest."""
-    given = [*on, "cell", "median", "lowest", "highest"]
+def _against(cells: "pd.DataFrame", bases: "pd.DataFrame", on: list[str]) -> "pd.DataFrame":
+    """Each cell against the base with equal values in the columns `on`.
+
+    Its speed (NaN without such a base), speed_half_width (relative), compared (what verdict.compare says, None of
+    the base itself), more_runs (that might tell), and speed_text.
+    """
+    import numpy as np
+    import pandas as pd
+
+    given = [*on, "cell", "median", "half_width", "runs", "source"]
     both = cells[[*given, "better"]].merge(bases[given], how="left", on=on, suffixes=("", "_base"))
     both.index = cells.index
     times = both["median_base"] / both["median"]
-    speed = times.where(both["better"] == "lower", 1 / times)
-    overlap = both[["lowest", "lowest_base"]].max(axis=1) <= both[["highest", "highest_base"]].min(axis=1)
-    return speed, overlap & (both["cell"] != both["cell_base"]) & speed.notna()
+    both["speed"] = times.where(both["better"] == "lower", 1 / times)
+    found = [_pair(row) for row in both.drop(columns=on).itertuples()]
+    made = pd.DataFrame({"speed": both["speed"]})
+    made["speed_half_width"] = pd.Series([one and one.half_width for one in found], index=cells.index, dtype=float)
+    made["compared"] = pd.Series([one and one.word for one in found], index=cells.index, dtype=object)
+    made["more_runs"] = pd.Series([one and one.more_runs for one in found], index=cells.index, dtype=float)
+    # Without half-widths nothing can be told, and a "?" at every figure would tell nothing.
+    words = made["compared"].where(made["speed_half_width"].notna(), "")
+    texts = map(shown.ratio, made["speed"], words, made["speed_half_width"].replace(np.nan, None))
+    made["speed_text"] = pd.Series(list(texts), index=cells.index, dtype=object)
+    return made
+
+
+def _pair(row: Any) -> verdict.Compared | None:
+    """What is said of a cell and its base; None of the base itself, and where there is none."""
+    if math.isnan(row.speed) or row.cell == row.cell_base:
+        return None
+    half, other = (None if math.isnan(one) else one for one in (row.half_width, row.half_width_base))
+    # Nor have the figures of the older scripts an interval.
+    has_none = row.source != "measured" or row.source_base != "measured"
+    return verdict.compare(row.speed, half, other, int(min(row.runs, row.runs_base)) or 1, published=has_none)
 
 
 def compare(cells: "pd.DataFrame", wanted: str | None, here: list[str]) -> "pd.DataFrame":
     """`cells` (see table.cells) with the speed of each against the baseline of its test.
 
     The baseline is a machine called `wanted`, or else this one, whose keys are `here`; in a test without figures of
-    it, the slowest. Adds: baseline, baseline_series, slowest_series, represents_machine; speed, tie, speed_text,
-    best_text; overview (the column of the overview that the cell stands in, or None), overview_speed,
-    overview_speed_text, overview_text, and overall_baseline (its machine's key).
+    it, the slowest. Adds: baseline, baseline_series, slowest_series, represents_machine; what _against says (speed,
+    speed_half_width, compared, more_runs, speed_text); best_text; overview (the column of the overview that the cell
+    stands in, or None), overview_speed, overview_speed_text, overview_figure, overview_text, and overall_baseline
+    (its machine's key).
     """
     cells = cells.copy()
-    mine = machines_called(cells, wanted) if wanted else here
+    mine = machines_called(cells, wanted) if wanted else list(cells.loc[cells["computer"].isin(here), "machine"])
     for _, test in cells.groupby("test", sort=False):
         representatives = _representatives(test)
         slowest = _slowest(test)
@@ -121,25 +150,25 @@ def compare(cells: "pd.DataFrame", wanted: str | None, here: list[str]) -> "pd.D
         cells.loc[test.index, "baseline_series"] = base
         cells.loc[test.index, "baseline"] = test.loc[test["series"] == base, "label"].iloc[0]
     is_base = cells["series"] == cells["baseline_series"]
-    cells["speed"], cells["tie"] = _against(cells, cells[is_base], on=["test", "group"])
-    cells["speed_text"] = _texts(cells["speed"], cells["tie"])
-    best_texts = _texts(*_against(cells, cells[is_base & cells["is_best"]], on=["test"]))
-    cells["best_text"] = best_texts.where(cells["is_best"], "")
+    cells = cells.join(_against(cells, cells[is_base], on=["test", "group"]))
+    best = _against(cells, cells[is_base & cells["is_best"]], on=["test"])
+    cells["best_text"] = best["speed_text"].where(cells["is_best"], "")
     cells["overview"] = _overview(cells)
     base_machine = _overall_baseline(cells, mine)
     cells["overall_baseline"] = base_machine
-    shown = cells[cells["overview"].notna()]
-    speed, tie = _against(shown, shown[shown["machine"] == base_machine], on=["overview"])
-    cells["overview_speed"] = speed
-    cells["overview_speed_text"] = _texts(speed, tie).reindex(cells.index).fillna("")
-    pairs = zip(shown["text"], _texts(speed, tie), strict=True)
+    seen = cells[cells["overview"].notna()]
+    against = _against(seen, seen[seen["machine"] == base_machine], on=["overview"])
+    cells["overview_speed"] = against["speed"]
+    # On one line: the half-widths of so many tests would fill the page.
+    speeds = against["speed_text"].str.split("\n").str[0]
+    cells["overview_speed_text"] = speeds.reindex(cells.index).fillna("")
+    cells["overview_figure"] = list(map(shown.graded, cells["text"], cells["grade"]))
     cells["overview_text"] = ""
-    cells.loc[shown.index, "overview_text"] = [f"{figure} ({times})" if times else figure for figure, times in pairs]
+    cells.loc[seen.index, "overview_text"] = [
+        f"{figure} ({times})" if times else figure
+        for figure, times in zip(cells.loc[seen.index, "overview_figure"], speeds, strict=True)
+    ]
     return cells
-
-
-def _texts(speed: "pd.Series", tie: "pd.Series") -> "pd.Series":
-    return speed.combine(tie, ratio).astype(object)
 
 
 # ---- Over all tests ----
@@ -176,21 +205,21 @@ def overall(compared: "pd.DataFrame") -> "pd.DataFrame":
     """
     import numpy as np
 
-    shown = compared[compared["overview"].notna()]
-    logs = np.log(shown["overview_speed"]).groupby([shown["machine"], shown["test"]], sort=False).mean().dropna()
-    found = shown.drop_duplicates("machine").set_index("machine", drop=False)
+    seen = compared[compared["overview"].notna()]
+    logs = np.log(seen["overview_speed"]).groupby([seen["machine"], seen["test"]], sort=False).mean().dropna()
+    found = seen.drop_duplicates("machine").set_index("machine", drop=False)
     for name in ("mean", "min", "max"):
         found[name] = np.exp(logs.groupby("machine").agg(name))
     found["tests"] = logs.groupby("machine").size().reindex(found.index).fillna(0).astype(int)
     marks = {
         machine: tuple(dict.fromkeys(mark for own in some for mark in own))
-        for machine, some in shown.groupby("machine")["marks"]
+        for machine, some in seen.groupby("machine")["marks"]
     }
     found["marks"] = [marks[machine] for machine in found["machine"]]
     found["label"] = [
         label(*row) for row in found[["machine_label", "published", "marks"]].itertuples(index=False, name=None)
     ]
-    found["text"] = found["mean"].map(ratio)
+    found["text"] = found["mean"].map(shown.ratio)
     found = found.reset_index(drop=True)
     return found.sort_values(["published", "machine_name", "machine_label", "machine"], ignore_index=True)
 
@@ -209,7 +238,7 @@ def records(compared: "pd.DataFrame") -> list[dict]:
     )
     look = looks(compared)
     found["colour"], found["pattern"] = zip(*(look[series] for series in found["series"]), strict=True)
-    found["tie"] = found["tie"].astype(object).where(found["speed"].notna(), None)
+    found["warnings"] = [", ".join(warnings) for warnings in found["warnings"]]
     return [*_overall_records(compared), *_plain(found[list(KEYS)])]
 
 
@@ -229,7 +258,7 @@ def _overall_records(compared: "pd.DataFrame") -> list[dict]:
 
 def _plain(found: "pd.DataFrame") -> list[dict]:
     """Records of Python's own types, as JSON has them."""
-    whole = ("batch_size", "count")
+    whole = ("batch_size", "count", "runs", "more_runs")
     return [
         {
             key: None

@@ -4,13 +4,11 @@ A cell is what stands at one place of a table: a machine's figures of one kind a
 A series is a line of a table: the cells of a machine that are of one kind.
 """
 
-import math
 from collections.abc import Iterable
-from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING
 
-from speed_test import screen
-from speed_test.compare.facts import KIND, TEST
+from speed_test.compare import grades, shown
+from speed_test.compare.facts import FACTS, HOST, KIND, TEST
 from speed_test.compare.known import FRAMEWORKS, KNOWN, columns_of
 from speed_test.machine import file_safe
 from speed_test.results import MEASUREMENT_VERSION
@@ -46,7 +44,6 @@ TITLE_ADDITIONS = (
     ("figure", "{}"),
     ("better", "{} is better"),
 )
-SHORT = {"out_of_memory": "memory"}  # a status, in a cell
 # Not to be had by a test: names of parts of the page, and files that Windows takes for devices.
 TAKEN = (
     "overview",
@@ -57,32 +54,6 @@ TAKEN = (
     "nul",
     *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
 )
-
-
-# ---- How a cell is shown: the same text in terminal, Markdown, charts and page ----
-
-
-def shown(median: float, status: str) -> str:
-    """A figure, or else why there is none: "273", "9.5", "memory", "failed"."""
-    return SHORT.get(status, status.replace("_", " ")) if math.isnan(median) else screen.number(median)
-
-
-def ratio(speed: float, tie: bool = False) -> str:
-    """How many times as fast: "1.85", "tie" if the two cannot be told apart, "" if they cannot be compared.
-
-    page.html does this in JavaScript. Halves are rounded up, as there.
-    """
-    if math.isnan(speed):
-        return ""
-    if tie:
-        return "tie"
-    places = "0.01" if speed < 9.995 else "0.1"
-    return f"{Decimal(speed).quantize(Decimal(places), ROUND_HALF_UP):,}"
-
-
-def spread(lowest: float, highest: float, count: int) -> str:
-    """From the lowest to the highest of several figures: "(268 to 278, 2 figures)"."""
-    return f"({screen.number(lowest)} to {screen.number(highest)}, {count} figures)" if count > 1 else ""
 
 
 # ---- Measurements into cells ----
@@ -107,20 +78,24 @@ def distinct(names: Iterable[str], addition: str = " ({})", taken: Iterable[str]
 def cells(measurements: "pd.DataFrame") -> "pd.DataFrame":
     """A row for each cell, in the order in which tables show them: tests, machines, groups.
 
-    Adds to the columns of facts.FACTS: test, title, chart; series, marks, label, name, published;
-    median, lowest, highest, count, cost (smaller is better); is_best (of its series, but not
-    of different models); text, spread; cell (a number of its own).
+    Adds to the columns of facts.FACTS: test, title, chart; series, marks, label, name, published, computer (the
+    machine's key as its rows have it: `machine` is another one for each of its hosts, if it has several);
+    median, lowest, highest, count, cost (smaller is better); the fields of grades.Trust; is_best (of its series, but
+    not of different models); text, shown, spread; values, told (the rows); cell (a number of its own).
     """
     keys = ["kind", "group"]
-    values = measurements.groupby(keys, sort=False)["value"]
-    pooled = values.agg(median="median", lowest="min", highest="max", count="count").reset_index()
-    found = measurements.drop(columns="value").drop_duplicates(keys).merge(pooled, on=keys)
+    groups = measurements.groupby(keys, sort=False)
+    pooled = groups["value"].agg(median="median", lowest="min", highest="max", count="count", values=list).reset_index()
+    pooled["told"] = groups["told"].agg(list).to_numpy()
+    found = measurements.drop(columns=["value", "told"]).drop_duplicates(keys).merge(pooled, on=keys)
     found["published"] = found["source"] == "published"
     # A failure gives way to figures, whichever came first.
     found.loc[found["count"] > 0, "status"] = "ok"
     # A machine is called what its first row calls it.
     for column in ("machine_name", "machine_label"):
         found[column] = found.groupby("machine")[column].transform("first")
+    found["computer"] = found["machine"]
+    found["machine"], found["host"] = _hosts(found)
     found = found.merge(_tests(found), on=list(TEST)).merge(_marks(found), on="kind")
     found["label"] = [
         label(*row) for row in found[["machine_label", "published", "marks"]].itertuples(index=False, name=None)
@@ -139,10 +114,59 @@ def cells(measurements: "pd.DataFrame") -> "pd.DataFrame":
     found["is_best"] = False
     done = found[(found["count"] > 0) & (found["across"] != "model")]
     found.loc[done.groupby(["test", "series"])["cost"].idxmin(), "is_best"] = True
-    found["text"] = [shown(*row) for row in zip(found["median"], found["status"], strict=True)]
-    found["spread"] = [spread(*row) for row in zip(found["lowest"], found["highest"], found["count"], strict=True)]
+    _add_trust(found)
+    found["text"] = [shown.figure(*row) for row in zip(found["median"], found["status"], strict=True)]
+    found["shown"] = [
+        shown.graded(*row) for row in zip(found["text"], found["grade"], found["half_width"], strict=True)
+    ]
+    found["spread"] = [
+        shown.spread(*row) for row in zip(found["lowest"], found["highest"], found["count"], strict=True)
+    ]
     found["cell"] = range(len(found))
-    return found.drop(columns=["kind", "order"])
+    return found.drop(columns=["kind", "order", "host"])
+
+
+def _add_trust(found: "pd.DataFrame") -> None:
+    """Add the fields of grades.Trust."""
+    import pandas as pd
+
+    facts = found[list(FACTS)].to_dict("records")
+    trusts = [grades.trust(*cell) for cell in zip(facts, found["values"], found["told"], strict=True)]
+    for column in grades.Trust._fields:
+        values = [getattr(trust, column) for trust in trusts]
+        is_number = column in ("half_width", "per_joule")
+        found[column] = pd.Series(values, index=found.index, dtype=float if is_number else object)
+
+
+def _hosts(found: "pd.DataFrame") -> tuple[list[str], list[tuple[str, ...]]]:
+    """For each row the key of its machine, and the marks that tell it from other hosts of the same name, if any.
+
+    Rows that do not say what they ran on are of the one host that is known, if there is only one.
+    """
+    hosts = found.drop_duplicates(["machine", *HOST])[["machine", *HOST]]
+    known = hosts[(hosts["cpu_model"] != "") | (hosts["virtual"] != "")]
+    several = known.groupby("machine").size()
+    names: dict[tuple[str, ...], str] = {}
+    marks: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for host in hosts.itertuples(index=False, name=None):
+        machine, model, virtual = host
+        if several.get(machine, 0) < 2:
+            names[host], marks[host] = machine, ()
+            continue
+        names[host] = f"{machine}: {model}; {virtual}"
+        own = known[known["machine"] == machine]
+        marks[host] = tuple(_host_mark(column, model, virtual) for column in HOST if own[column].nunique() > 1)
+    split = {host: name for host, name in names.items() if name != host[0]}
+    taken = [name for host, name in names.items() if host not in split]
+    names |= dict(zip(split, distinct(split.values(), taken=taken), strict=True))
+    rows = list(found[["machine", *HOST]].itertuples(index=False, name=None))
+    return [names[row] for row in rows], [marks[row] for row in rows]
+
+
+def _host_mark(column: str, model: str, virtual: str) -> str:
+    if column == "cpu_model":
+        return model or "processor unknown"
+    return f"on {virtual}" if virtual else "not virtual" if model else "host unknown"
 
 
 def _tests(found: "pd.DataFrame") -> "pd.DataFrame":
@@ -187,17 +211,21 @@ def _marks(found: "pd.DataFrame") -> "pd.DataFrame":
     """For each kind the tuple of its marks, which tells it from all others of its machine and test."""
     import pandas as pd
 
-    kinds = found[[*TEST, "machine", *KIND, "kind"]].drop_duplicates("kind").reset_index(drop=True)
+    kinds = found[[*TEST, "machine", "host", *KIND, "kind"]].drop_duplicates("kind").reset_index(drop=True)
     versions = {int(version) for version in kinds["measurement_version"] if version}
     newest = str(max({MEASUREMENT_VERSION, *versions}))
-    kinds["marks"] = [_usual_marks(row, newest) for row in kinds.to_dict("records")]
+    kinds["marks"] = [(*_usual_marks(row, newest), *row["host"]) for row in kinds.to_dict("records")]
     marks = kinds["marks"].to_dict()
+    hosts = dict(zip(kinds.index, zip(kinds["cpu_model"], kinds["virtual"], strict=True), strict=True))
     for _, some in kinds.groupby([*TEST, "machine", "marks"], sort=False):
         for column in KIND:
             if some[column].nunique() > 1:
                 words = WORDS.get(column, column.replace("_", " ") + " {}")
                 for place, value in some[column].items():
-                    marks[place] = (*marks[place], words.format(value or "unknown"))
+                    said = words.format(value or "unknown")
+                    if column in HOST:
+                        said = _host_mark(column, *hosts[place])
+                    marks[place] = (*marks[place], said)
     # Still alike: a machine with a device "cpu", for example, and with a precision that is called "cpu".
     kinds["marks"] = pd.Series(marks)
     for place in kinds.index[kinds.duplicated([*TEST, "machine", "marks"])]:

@@ -1,103 +1,41 @@
 """The tables, for the terminal and as Markdown."""
 
 import re
+import shutil
+import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from speed_test.compare import notes
 from speed_test.compare.speeds import overall
 from speed_test.compare.table import label
+from speed_test.compare.tables import (
+    LETTERS,
+    Lines,
+    amount,
+    figures_table,
+    heading,
+    names,
+    overview_table,
+    per_joule_table,
+    speeds_table,
+    tests,
+)
 from speed_test.screen import aligned, say
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Lines = list[list[str]]
-
-WIDTH = 80  # columns of a terminal
-LONGEST_NAME = 56  # of a machine in a table on the screen; the other outputs have it whole
-# The marks with a letter of their own, which stands beside the machine's name on the screen, and what they say.
-LETTERS = {
-    "published": "published in December 2023, of the same size as ours but not the same to\n"
-    "    the percent: see published/README.md",
-    "synthetic": "synthetic data or weights",
-    "estimated": "estimated from a part of the epoch",
-    "older": "measured with the older scripts that this project continues",
-    "tf32": "may use TensorFloat-32",
-    "compiled": "the training step was compiled as a whole",
-}
-TIE = "tie: from the lowest to the highest of their figures, the two overlap"
+WIDTH = 80  # columns of a terminal, if it isn't narrower
+WIDEST_NAME = 40  # a longer name of a machine goes on below, on MOST_LINES lines; the other outputs have it whole
+MOST_LINES = 4
 OVERALL = (
-    "Speed over all tests: the geometric mean of the speeds at each test's best batch\n"
-    "size, over the tests that the machine and the baseline both completed"
+    "Speed over all tests: the geometric mean of the speeds at each test's best batch size, over the tests that the "
+    "machine and the baseline both completed"
 )
-
-
-# ---- Tables: lines of cells ----
-
-
-def names(cells: "pd.DataFrame") -> "pd.Series":
-    """What a series is called on the screen: the machine, and a letter for each mark that has one."""
-    letters = []
-    for published, marks in zip(cells["published"], cells["marks"], strict=True):
-        said = ["published", *marks] if published else list(marks)
-        letters.append(", ".join(mark[0] if mark in LETTERS else mark for mark in said))
-    return cells["name"] + [f" ({those})" if those else "" for those in letters]
-
-
-def _pivot(cells: "pd.DataFrame", columns: str, values: str) -> Lines:
-    """A line for each series, headed by its `line`, in the order of `cells`; columns in the order of batch sizes."""
-    headings = cells.sort_values(["batch_size", "group"], kind="stable")[columns].unique()
-    table = cells.pivot(index="series", columns=columns, values=values)
-    table = table.reindex(index=cells["series"].unique(), columns=headings).fillna("")
-    lines = cells.drop_duplicates("series")["line"]
-    return [["", *headings], *([line, *row] for line, row in zip(lines, table.to_numpy().tolist(), strict=True))]
-
-
-def figures_table(test: "pd.DataFrame") -> Lines:
-    """The medians of one test."""
-    return _pivot(test, "group", "text")
-
-
-def speeds_table(test: "pd.DataFrame") -> Lines:
-    """The speeds of one test at each batch size that the baseline has, and of each best against its best."""
-    known = test.loc[(test["series"] == test["baseline_series"]) & (test["count"] > 0), "group"]
-    lines = _pivot(test, "group", "speed_text")
-    kept = [place for place, heading in enumerate(lines[0]) if place == 0 or heading in set(known)]
-    lines = [[line[place] for place in kept] for line in lines]
-    if test["is_best"].any():
-        best = test[test["is_best"]].set_index("series")["best_text"]
-        cells = ["best", *best.reindex(test["series"].unique()).fillna("")]
-        lines = [[*line, cell] for line, cell in zip(lines, cells, strict=True)]
-    return [lines[0], *(line for line in lines[1:] if any(line[1:]))]
-
-
-def overview_table(compared: "pd.DataFrame", values: str = "overview_text") -> Lines:
-    """A line for each machine: its speed over all tests, how many tests that are, and for each test the `values`:
-    by default its best figure with the speed."""
-    shown = compared[compared["overview"].notna()]
-    table = shown.pivot(index="machine", columns="overview", values=values)
-    headings = shown["overview"].unique()
-    found = overall(compared)
-    table = table.reindex(index=found["machine"], columns=headings).fillna("")
-    return [
-        ["machine", "overall", "tests", *headings],
-        *(
-            [label, text, str(tests), *row]
-            for label, text, tests, row in zip(
-                found["label"], found["text"], found["tests"], table.to_numpy().tolist(), strict=True
-            )
-        ),
-    ]
-
-
-def _tests(compared: "pd.DataFrame") -> Iterable["pd.DataFrame"]:
-    return (test for _, test in compared.groupby("test", sort=False))
-
-
-def _heading(test: "pd.DataFrame") -> tuple[str, str]:
-    """Title, and what its figures are."""
-    first = test.iloc[0]
-    return first["title"], f"{first['unit']}, median; {first['better']} is better"
+GRADES = "A to D: how sure a figure is, A the surest; ±: its 95% interval. See docs/trust.md."
+SAME = "same: within 1% of the baseline"
+UNTOLD = "?: it can't be told yet whether it is faster or slower"
 
 
 # ---- The terminal ----
@@ -110,66 +48,134 @@ def print_text(compared: "pd.DataFrame") -> None:
     found["line"] = names(found.assign(name=found["machine_label"]))
     _print_overall(found)
     _print_overview(compared, found)
-    for test in _tests(compared):
-        say("\n{}\n{}\n".format(*_heading(test)))
-        _print_aligned(figures_table(test))
-        base = test.loc[test["series"] == test["baseline_series"], "line"].iloc[0]
-        say(f"\nspeed, {base} being 1; higher is better\n")
-        _print_aligned(speeds_table(test))
+    for test in tests(compared):
+        _print_test(test)
     say()
+    for warning in notes.warnings(compared):
+        _say(f"WARNING: {warning}")
     said = {mark for marks in compared["marks"] for mark in marks}
     if compared["published"].any():
         said.add("published")
     for mark, what in LETTERS.items():
         if mark in said:
-            say(f"({mark[0]}) {what}")
-    if compared["tie"].any():
-        say(TIE)
+            _say(f"({mark[0]}) {what}")
+    for text in _legend(compared):
+        _say(text)
+
+
+def _legend(compared: "pd.DataFrame") -> Iterable[str]:
+    if (compared["grade"] != "").any():
+        yield GRADES
+    if (compared["compared"] == "the same").any():
+        yield SAME
+    if ((compared["compared"] == "can't be told") & compared["speed_half_width"].notna()).any():
+        yield UNTOLD
+
+
+def _print_test(test: "pd.DataFrame") -> None:
+    say()
+    for line in heading(test):
+        _say(line)
+    say()
+    _print_aligned(figures_table(test))
+    reasons = notes.reasons(test)
+    if reasons:
+        say()
+    for grade, reason in reasons:
+        _say(f"{grade or ' '}  {reason}", indent=3)
+    base = test.loc[test["series"] == test["baseline_series"], "line"].iloc[0]
+    say()
+    _say(f"speed, {base} being 1; higher is better")
+    say()
+    _print_aligned(speeds_table(test))
+    untold = notes.untold(test)
+    if untold:
+        say()
+    for line in untold:
+        _say(f"?  {line}", indent=3)
+    if lines := per_joule_table(test):
+        say(f"\n{amount(test)} per joule; higher is better\n")
+        _print_aligned(lines)
 
 
 def _print_overall(found: "pd.DataFrame") -> None:
     base = found.loc[found["machine"] == found["overall_baseline"], "line"].iloc[0]
-    say(f"{OVERALL};\n{base} being 1; higher is better\n")
+    _say(f"{OVERALL}; {base} being 1; higher is better")
+    say()
     _print_aligned([["", "speed", "tests"], *found[["line", "text", "tests"]].astype(str).to_numpy().tolist()])
 
 
 def _print_overview(compared: "pd.DataFrame", found: "pd.DataFrame") -> None:
     """Figures, and below them speeds: side by side they would be too wide."""
-    figures, speeds = (overview_table(compared, values) for values in ("text", "overview_speed_text"))
+    figures, speeds = (overview_table(compared, values) for values in ("overview_figure", "overview_speed_text"))
     columns = figures[0][3:]
-    say("\nBest figure of each test, and below it the speed against the baseline\n")
-    for number, column in enumerate(columns, start=1):
+    say()
+    _say("Best figure of each test, and below it the speed against the baseline")
+    say()
+    for place, column in enumerate(columns, start=1):
         first = compared[compared["overview"] == column].iloc[0]
         unit = f"{first['unit']}, {first['better']} is better"
-        line = f"  {number}  {column}: {unit}"
-        say(line if len(line) <= WIDTH else f"  {number}  {column}:\n     {unit}")
+        line = f"  {place}  {column}: {unit}"
+        for text in [line] if len(line) <= _width() else [f"  {place}  {column}:", f"     {unit}"]:
+            _say(text, indent=5)
     say()
     short = found["machine_name"].where(~found["machine_name"].duplicated(keep=False), found["machine_label"])
     table = [["", *map(str, range(1, len(columns) + 1))]]
     for name, figure, speed in zip(names(found.assign(name=short)), figures[1:], speeds[1:], strict=True):
-        table += [[name, *figure[3:]], ["", *speed[3:]]]
+        both = [f"{one}\n{times}".rstrip() for one, times in zip(figure[3:], speed[3:], strict=True)]
+        table += [[name, *both]]
     _print_aligned(table)
 
 
+def _width() -> int:
+    return max(40, min(WIDTH, shutil.get_terminal_size().columns))
+
+
+def _say(text: str, indent: int = 0) -> None:
+    """Print a text on as many lines as it needs."""
+    for line in textwrap.wrap(text, _width(), subsequent_indent=" " * indent, break_on_hyphens=False) or [""]:
+        say(line)
+
+
 def _print_aligned(lines: Lines) -> None:
-    """Print a table in as many parts, one below the other, as it needs to fit into WIDTH."""
-    lines = [[_cut(line[0]), *line[1:]] for line in lines]
+    """Print a table in as many parts, one below the other, as it needs to fit into the terminal.
+
+    A cell may have two lines.
+    """
+    lines = [lower for line in lines for lower in _lines_of([_broken(line[0]), *line[1:]])]
     first = max(len(line[0]) for line in lines)
     widths = [2 + max(map(len, column)) for column in zip(*(line[1:] for line in lines), strict=True)]
     start = 0
     while start < len(widths):
         end = start + 1
-        while end < len(widths) and first + sum(widths[start : end + 1]) <= WIDTH:
+        while end < len(widths) and first + sum(widths[start : end + 1]) <= _width():
             end += 1
         if start:
             say()
         for line in aligned([[line[0], *line[1 + start : 1 + end]] for line in lines]):
-            say(line)
+            if line:  # the second line of a row that has its half-widths in another part
+                say(line)
         start = end
 
 
-def _cut(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+def _lines_of(cells: list[str]) -> Lines:
+    """A line of a table as the lines that it takes on the screen."""
+    parts = [cell.split("\n") for cell in cells]
+    height = max(map(len, parts))
+    return [[part[place] if place < len(part) else "" for part in parts] for place in range(height)]
+
+
+def _broken(name: str) -> str:
+    """A machine's name on as many lines as it needs, so that there is room for figures beside it."""
+    start, _, marks = name.partition(" (")
+    width = min(WIDEST_NAME, _width() // 2)
+    parts = [start, f"  ({marks}"] if marks and len(name) > width else [name]
+    found = [
+        line
+        for part in parts
+        for line in textwrap.wrap(part, width, subsequent_indent="   ", max_lines=MOST_LINES, placeholder="…")
+    ]
+    return "\n".join(found)
 
 
 # ---- Markdown ----
@@ -182,19 +188,30 @@ def print_markdown(compared: "pd.DataFrame") -> None:
     base = found.loc[found["machine"] == found["overall_baseline"], "label"].iloc[0]
     say("<!-- overview -->\n")
     _print_pipes(_narrow(overview_table(compared), found), escaped=True)
-    say(f"\n{' '.join(OVERALL.split())}; {_escaped(base)} being 1; higher is better.")
+    say(f"\n{OVERALL}; {_escaped(base)} being 1; higher is better.")
     say("The other columns have the best figure of each test, and in brackets the speed:")
     say("; ".join(_escaped(line) for line in _units(compared)) + ".")
     say("\n<!-- end of the overview -->\n")
     _print_pipes([["machine", "figures"], *_kinds(compared)], numbers=False)
-    for test in _tests(compared):
-        title, what = map(_escaped, _heading(test))
+    _print_list([*(f"Warning: {warning}" for warning in notes.warnings(compared)), *_legend(compared)])
+    for test in tests(compared):
+        title, what = map(_escaped, heading(test))
         unit = _escaped(test["unit"].iloc[0])
         say(f"\n## {title}\n\n![{title}: {unit}]({test['chart'].iloc[0]}.png)\n\n{what}\n")
         _print_pipes(figures_table(test))
+        _print_list(f"{grade}: {reason}" for grade, reason in notes.reasons(test) if grade)
         say(f"\nSpeed, {_escaped(test['baseline'].iloc[0])} being 1; higher is better\n")
         _print_pipes(speeds_table(test))
+        _print_list(f"? {line}" for line in notes.untold(test))
+        if lines := per_joule_table(test):
+            say(f"\n{amount(test).capitalize()} per joule; higher is better\n")
+            _print_pipes(lines)
     say("\n<!-- end -->")
+
+
+def _print_list(lines: Iterable[str]) -> None:
+    for place, line in enumerate(lines):
+        say(("" if place else "\n") + f"- {_escaped(line)}")
 
 
 def _units(compared: "pd.DataFrame") -> list[str]:
@@ -226,7 +243,7 @@ def _narrow(overview: Lines, found: "pd.DataFrame") -> Lines:
 
 def _print_pipes(lines: Lines, numbers: bool = True, escaped: bool = False) -> None:
     for number, line in enumerate(lines):
-        say("| " + " | ".join(cell if escaped else _escaped(cell) for cell in line) + " |")
+        say("| " + " | ".join(cell if escaped else _escaped(cell).replace("\n", "<br>") for cell in line) + " |")
         if number == 0:
             say("| --- |" + (" ---: |" if numbers else " --- |") * (len(line) - 1))
 

@@ -1,0 +1,70 @@
+"""What the cells of a stranger's CSV may say of blocks and state: reading it and --check follow the same rules."""
+
+import pytest
+
+from speed_test.compare import check, read
+from tests.made_csvs import HOME, cells_of, compare, runs, write
+
+WRONG = {
+    "block_samples_per_second": ("1 x", "1  2", "nan", "1,2", "0 1", "-1", " 1", "1e400", " ".join(["1"] * 101)),
+    "compute_samples_per_second_after": ("0", "x", "-1", "inf", "1_0"),
+    "run": ("0", "1.5", "x", "1000001"),
+    "low_power_mode": ("yes", "1", "true"),
+    "emulated": ("TRUE",),
+    "other_load_percent": ("x", "-1", "nan", "1e9", "100001"),
+    "swap_growth_gb": ("a lot", "1e300"),
+    "cpu_stolen_percent": ("5%",),
+    "gpu_temperature_c": ("5000",),
+    "energy_joules": ("-5",),
+    "suspended_seconds": ("1e12",),
+}
+
+
+@pytest.mark.parametrize(("column", "text"), [(column, text) for column, texts in WRONG.items() for text in texts])
+def test_a_wrong_cell_costs_its_row_a_note_and_check_says_it(tmp_path, column, text):
+    path = write(tmp_path / f"{HOME}_results.csv", [*runs([100], epochs=1), *runs([100], epochs=1, **{column: text})])
+    measurements, notes = read.read(path)
+    assert (len(measurements), len(notes)) == (1, 1)
+    assert notes[0].startswith(f"line 3: {column} ")
+    assert notes[0].replace("line 3", "row 2") in list(check.problems(path))
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("block_samples_per_second", "0.001 1e-05 12345678901.5"),
+        ("block_samples_per_second", " ".join(["118.25"] * 100)),
+        ("other_load_percent", "0"),
+        ("swap_growth_gb", "0.0"),
+        ("energy_joules", "1e-05"),
+        ("suspended_seconds", "0.0"),
+        ("low_power_mode", "False"),
+        ("thermal_level", "heavy"),
+        ("throttle_reasons", "sw_power_cap, unknown bit 0x400"),
+    ],
+)
+def test_what_scripts_write_is_fit(tmp_path, column, text):
+    path = write(tmp_path / f"{HOME}_results.csv", runs([100], **{column: text}))
+    measurements, notes = read.read(path)
+    assert (len(measurements), notes, list(check.problems(path))) == (2, [], [])
+
+
+@pytest.mark.parametrize("column", ["power", "thermal_level", "memory_pressure"])
+def test_a_word_of_a_newer_version_is_unknown_and_check_says_it(tmp_path, column):
+    path = write(tmp_path / f"{HOME}_results.csv", runs([100], **{column: "<b>new</b>"}))
+    cells, notes = cells_of(path)
+    assert (list(cells["count"]), notes) == ([2], [])
+    assert cells["grade"].iloc[0] == cells_of(write(tmp_path / "y.csv", runs([100])))[0]["grade"].iloc[0]
+    assert f"row 1: {column} is '<b>new</b>', none of " in next(check.problems(path))
+
+
+def test_a_process_that_is_called_as_nobody_should_be(tmp_path):
+    name = "\x1b[31m\n<script>|=cmd" + "x" * 300
+    rows = runs([100], device="cpu", other_load_percent=200, busiest_other_process=name)
+    cells, _ = cells_of(write(tmp_path / "results" / "x.csv", rows))
+    assert cells["grade"].iloc[0] == "C"
+    assert cells["grade_reason"].iloc[0].isprintable()
+    assert len(cells["grade_reason"].iloc[0]) < 400
+    markdown = compare("--format=markdown", cwd=tmp_path).stdout
+    assert "\x1b" not in markdown
+    assert r"(most: \[31m \<script\>\|=cmd" in markdown
