@@ -137,6 +137,7 @@ def generation(batch_size: None, options: Options) -> Repeats:
     """All questions, each asked so many times; runs in a fresh process of its own."""
     model = llamacpp.open_model(load_data(options), CONTEXT, options)
     prompts = {question: model.prompt(question) for question in QUESTIONS[: options.num_questions]}
+    answered: list[str] = []
     asked = [(question, number) for question in prompts for number in range(1, options.num_times_per_question + 1)]
     letters = codecs.getincrementaldecoder("utf-8")("replace")  # a token may end in the middle of a letter
 
@@ -161,6 +162,7 @@ def generation(batch_size: None, options: Options) -> Repeats:
 
     def row(item: tuple[str, int], yielded: list[int], seconds: list[float]) -> dict[str, object]:
         (question, iteration), tokens = item, yielded[1:]
+        answered.append(question)
         prompt, first, total = seconds[0], seconds[1], seconds[-1]
         text = model.text(tokens)
         return {
@@ -189,8 +191,8 @@ def generation(batch_size: None, options: Options) -> Repeats:
         return f"{question:40} {row['question_iter']}: {rate} tokens/s, first after {first:.2f} s"
 
     def after() -> str:
-        tokens = len(asked) * options.max_tokens
-        return f"\n{count(len(asked), 'answer')} to {count(len(prompts), 'question')}, {tokens:,} tokens"
+        tokens = len(answered) * options.max_tokens
+        return f"\n{count(len(answered), 'answer')} to {count(len(set(answered)), 'question')}, {tokens:,} tokens"
 
     work = show if options.stream_output else answer
     bar = {"yields": 1 + options.max_tokens, "unit": "tokens", "quiet": options.stream_output}

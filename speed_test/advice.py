@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from speed_test import screen
+from speed_test import screen, steady
 from speed_test.faults import LOADS, Fault, Row, faults, number, text
 from speed_test.verdict import grade, rate_of, series
 
@@ -88,9 +88,11 @@ def _lost(sizes: Mapping[float | None, list[Row]]) -> list[str]:
     waited: dict[float | None, float] = {}
     others: dict[str, list[float | None]] = {}
     for size, rows in sizes.items():
-        if not _below_limit(rows):
+        share = _share_of_limit(rows)
+        if share is None or share >= NEAR_THE_LIMIT:
             continue
-        part = _waiting(rows)
+        # A GPU works on while the next batch is waited for, so no more was lost than what is missing of the limit.
+        part = min(_waiting(rows), 1 - share)
         if part > WAITED:
             waited[size] = part
         for fault in filter(_slows, faults(rows)):
@@ -107,14 +109,14 @@ def _slows(fault: Fault) -> bool:
     return fault.kind in LOADS or fault.kind.startswith("heat")
 
 
-def _below_limit(rows: Sequence[Row]) -> bool:
-    """Whether the epochs are clearly below the compute limit; False if that is not known."""
+def _share_of_limit(rows: Sequence[Row]) -> float | None:
+    """The part of the compute limit that the epochs reached; None if that is not known."""
     shares = []
     for row in rows:
         rate, limit = number(row, "samples_per_second"), number(row, "compute_samples_per_second")
         if rate and limit:
             shares.append(rate / limit)
-    return bool(shares) and statistics.median(shares) < NEAR_THE_LIMIT
+    return statistics.median(shares) if shares else None
 
 
 def _waiting(rows: Sequence[Row]) -> float:
@@ -190,8 +192,12 @@ def _notes(sizes: Mapping[float | None, list[Row]]) -> list[str]:
     found: dict[str, list[float | None]] = {}
     for size, rows in sizes.items():
         for fault in faults(rows):
-            if not fault.letter and not (_slows(fault) and _below_limit(rows)):
+            if not fault.letter and not (_slows(fault) and (_share_of_limit(rows) or 1) < NEAR_THE_LIMIT):
                 found.setdefault(fault.text, []).append(size)
+        blocks = series(rows)
+        if odd := sum(len(steady.outliers(rates)) for rates in blocks):
+            said = f"{screen.count(odd, 'block')} of {sum(map(len, blocks))} far off the others"
+            found.setdefault(said, []).append(size)
     return [f"Noted{_at(at, ' at ')}: {note}." for note, at in found.items()]
 
 
@@ -251,8 +257,9 @@ def _surer(sizes: Mapping[float | None, list[Row]], options: Mapping[str, object
         if hint := _for_more_blocks(options):
             are = "is" if min(blocks) == 1 else "are"
             found.append(f"{screen.count(min(blocks), 'block')} {are} too few to tell: {hint}.")
-    elif until and widest > (0.03 if runs and runs < 3 else 0.01):
-        found.append(f"--until={'2' if widest > 0.03 else '1'}% goes on until the figure is as sure as that.")
+    elif until and "epochs" in options and widest > (0.03 if runs and runs < 3 else 0.01):
+        target = 2 if widest > 0.03 else 1
+        found.append(f"--until={target}% --epochs=50 goes on until the figure is as sure as that.")
     if runs and runs < 3 and any(one.letter in ("B", "C") for one in grades.values()):
         found.append(f"{'One run' if runs == 1 else f'{runs:.0f} runs'}: --runs=3 would tell more.")
     return found
@@ -264,6 +271,6 @@ def _for_more_blocks(options: Mapping[str, object]) -> str:
         return "measure without --max_steps"
     if limit and limit < 60:
         return "--time_limit=60 gives more"
-    if "until" in options and not options["until"]:
-        return "--until=2% goes on until there are enough"
+    if epochs and "until" in options and not options["until"]:
+        return "--until=2% --epochs=50 goes on until there are enough"
     return "--epochs=10 gives more" if epochs and epochs < 10 else ""

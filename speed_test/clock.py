@@ -61,6 +61,8 @@ class Clock:
         self.rate: float | None = None  # the compute limit, once it is measured
         self._measure_limit: Callable[[], float] | None = None
         self.until = Until(options.until, experiment.row_is, batch_size)
+        for rates in options.done_rates:
+            self.until.enough(rates, is_last=False)
         self._send = send
         # Shows the parent that work goes on; see child.Send.
         self.alive: Callable[[], None] = getattr(send, "alive", lambda: None)
@@ -85,9 +87,10 @@ class Clock:
         }
         self._send("held" if is_last else "row", {**row, **facts})
 
-    def finish(self) -> None:
-        """Measure the compute limit once more, after the last epoch: a machine that has slowed down shows."""
-        after = self._measure_limit() if self._measure_limit else None
+    def finish(self, once_more: bool) -> None:
+        """Measure the compute limit `once_more`, after the last epoch: a machine that has slowed down shows. That
+        trains the model further, so it is left out if the model is to be used afterwards."""
+        after = self._measure_limit() if self._measure_limit and once_more else None
         self._send("rest", {} if after is None else {"compute_samples_per_second_after": after})
 
     # ---- Epochs ----

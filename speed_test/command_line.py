@@ -42,6 +42,7 @@ class Options(argparse.Namespace):
     # What --resume has found of this run in the CSV: the cells of Experiment.identity, of each row that need not be
     # measured again.
     done: frozenset[tuple[str, ...]]
+    done_rates: list[list[float]]  # the rates of the blocks of each of these
 
     def changed(self, **changes: object) -> "Options":
         """A copy with some options changed."""
@@ -201,7 +202,7 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         help="end a batch size in which no step has ended for so long (default: 1800)",
     )
     _add_options_of_trust(parser, experiment.row_is)
-    parser.set_defaults(done=frozenset())
+    parser.set_defaults(done=frozenset(), done_rates=[])
     return parser
 
 

@@ -2,26 +2,21 @@
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from speed_test import screen
 from speed_test.child import Interrupt
-
-if TYPE_CHECKING:
-    from speed_test.state import Monitor
+from speed_test.state import LEVELS, Monitor
 
 SECONDS_AT_MOST = 300  # of --cooldown=auto
 SECONDS_OF_A_LOOK = 5
-# What a machine's heat is told by. A GPU cools down to a few degrees above where it was.
-THERMAL_LEVELS = ("nominal", "moderate", "heavy", "trapping", "sleeping")
-DEGREES = 5
+DEGREES = 5  # a GPU cools down to a few degrees above where it was
 
 
 class Cooldown:
     """Rests for `seconds`, or if that is "auto", until the machine is as cool as in `start`, the state at the start."""
 
     def __init__(
-        self, seconds: float | str | None, monitor: "Monitor", start: Mapping[str, object], interrupt: Interrupt
+        self, seconds: float | str | None, monitor: Monitor, start: Mapping[str, object], interrupt: Interrupt
     ) -> None:
         self._seconds = seconds
         self._monitor = monitor
@@ -58,7 +53,7 @@ _HEAT = ("thermal_level", "throttle_reasons", "gpu_temperature_c")
 
 def is_as_cool(now: Mapping[str, object], start: Mapping[str, object]) -> bool:
     """Whether the machine is as cool as it was, by the state columns of both times. What is unknown says nothing."""
-    levels = [THERMAL_LEVELS.index(str(state.get("thermal_level") or "nominal")) for state in (now, start)]
+    levels = [LEVELS["thermal_level"].index(str(state.get("thermal_level") or "nominal")) for state in (now, start)]
     reasons = [set(str(state.get("throttle_reasons") or "").split(", ")) - {""} for state in (now, start)]
     degrees = [state.get("gpu_temperature_c") for state in (now, start)]
     warmer = [degree for degree in degrees if isinstance(degree, float | int)]

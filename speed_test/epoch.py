@@ -25,6 +25,7 @@ MOST_BLOCKS = 60
 # with which Unix continues a stopped process, twice a step will do.
 STOP_SECONDS = 0.5
 STOP_STEPS, STOP_STEPS_CONTINUED = 10, 2
+FEWEST_GAPS = 10
 
 
 def now_in_utc() -> str:
@@ -57,9 +58,11 @@ def stopped_seconds(times: Sequence[float], after_signal: bool) -> float:
     `after_signal`: it was continued by a signal in that time.
     """
     gaps = [after - before for before, after in itertools.pairwise(times)]
+    if not after_signal and len(gaps) < FEWEST_GAPS:  # they may be phases of different lengths
+        return 0.0
     usual = statistics.median(gaps) if gaps else 0.0
     longest = max(STOP_SECONDS, usual * (STOP_STEPS_CONTINUED if after_signal else STOP_STEPS))
-    return sum(gap - usual for gap in gaps if gap > longest)
+    return math.fsum(gap - usual for gap in gaps if gap > longest)
 
 
 class Blocks:
@@ -84,15 +87,20 @@ class Blocks:
         self._samples += size
         self._steps += 1
         now = time.perf_counter()
-        if now - self._counted > STOP_SECONDS:
-            self._gaps.append((now - self._counted, waited - self._waited, self._stops != _stops))
-            self._stops = _stops
+        self._note_gap(now, waited)
         if now - self._border >= self._length:
             self._wait()
             now = time.perf_counter()
+            if self._stops != _stops:  # else a device that has much left to do explains the wait
+                self._note_gap(now, waited)
             self._end_block(now)
         self._counted, self._waited = now, waited
         return now
+
+    def _note_gap(self, now: float, waited: float) -> None:
+        if now - self._counted > STOP_SECONDS:
+            self._gaps.append((now - self._counted, waited - self._waited, self._stops != _stops))
+            self._counted, self._waited, self._stops = now, waited, _stops
 
     def _end_block(self, now: float) -> None:
         self._blocks.append((self._samples - self._at_border, now - self._border))
@@ -103,6 +111,8 @@ class Blocks:
 
     def stop(self, now: float) -> None:
         """End the last block. If it is too short to be one, it becomes a part of the one before."""
+        if self._stops != _stops:
+            self._note_gap(now, self._waited)
         if self._samples > self._at_border:
             self._end_block(now)
         if len(self._blocks) > 1 and self._blocks[-1][1] < self._length / 2:

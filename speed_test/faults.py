@@ -102,7 +102,7 @@ def _state_of_memory(row: Row) -> Iterator[Fault]:
         yield Fault("swap", "D", swapped, f"swapped {screen.number(swapped)} GB")
     pressure = text(row, "memory_pressure")
     if pressure in ("warning", "critical"):
-        yield Fault("memory", "C", float(pressure == "critical"), f"memory was short ({pressure})")
+        yield Fault("memory", "C", float(pressure == "critical"), f"memory was short for a time ({pressure})")
 
 
 def _state_of_power(row: Row) -> Iterator[Fault]:
@@ -161,14 +161,14 @@ def _loads(row: Row) -> Iterator[Fault]:
     load = number(row, "other_load_percent") or 0
     if load >= load_limit(text(row, "device"), number(row, "cpu_cores")):
         most = screen.one_line(text(row, "busiest_other_process"), 40)
-        used = f"other programs used {of_cores(load)}"
+        used = f"other programs used {of_cores(load)} for a time"
         yield Fault("load", "C", load, used + (f" (most: {most})" if most else ""))
     of_gpu = number(row, "gpu_other_load_percent") or 0
     if of_gpu >= GPU_LOAD:
         yield Fault("gpu load", "C", of_gpu, f"other programs used {of_gpu:.0f}% of the GPU")
     stolen = number(row, "cpu_stolen_percent") or 0
     if stolen >= STOLEN:
-        yield Fault("stolen", "C", stolen, f"the host gave {stolen:.0f}% of the CPU time to other machines")
+        yield Fault("stolen", "C", stolen, f"the host gave {stolen:.0f}% of the CPU time to other machines for a time")
     if sweeps := number(row, "other_sweeps"):
         yield Fault("sweeps", "C", sweeps, f"{screen.count(int(sweeps), 'other sweep')} ran")
 
@@ -196,7 +196,7 @@ def spoils(state: Row, cores: int | None) -> list[str]:
         )
     found += _heat_before(state)
     if number(state, "other_sweeps"):
-        found.append("another sweep is running: wait until it has ended")
+        found.append("another speed test is running on this machine: wait until it has ended")
     return found + _memory_before(state) + _loads_before(state, cores)
 
 

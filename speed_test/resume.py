@@ -6,23 +6,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speed_test.results import cell_text
+from speed_test.verdict import series
 
 
 class Found(NamedTuple):
     """What the CSV already has. `rows` maps the number of a run to its rows that need not be measured again: the cells
-    of the columns by which they are told from others. `ended` are (run, batch size) whose last epoch is among them.
-    `out_of_memory` is the smallest batch size that ran out of memory.
+    of the columns by which they are told from others. `rates` maps a run and a batch size, as text, to the rates of
+    the blocks of each of these rows. `out_of_memory` is the smallest batch size that ran out of memory.
     """
 
     rows: dict[int, frozenset[tuple[str, ...]]]
-    ended: frozenset[tuple[int, str]]
+    rates: dict[tuple[int, str], list[list[float]]]
     out_of_memory: int | None
 
-    def of_run(self, run: int) -> frozenset[tuple[str, ...]]:
-        return self.rows.get(run, frozenset())
 
-
-NOTHING = Found({}, frozenset(), None)
+NOTHING = Found({}, {}, None)
 
 
 def done(path: Path, shared: dict[str, object], identity: tuple[str, ...], estimates: bool) -> Found:
@@ -34,7 +32,7 @@ def done(path: Path, shared: dict[str, object], identity: tuple[str, ...], estim
     """
     wanted = {column: cell_text(value) for column, value in shared.items()}
     found: dict[int, set[tuple[str, ...]]] = {}
-    ended: set[tuple[int, str]] = set()
+    rates: dict[tuple[int, str], list[list[float]]] = {}
     out_of_memory: int | None = None
     for row in rows_of(path):
         if any(row.get(column) != text for column, text in wanted.items()):
@@ -46,9 +44,8 @@ def done(path: Path, shared: dict[str, object], identity: tuple[str, ...], estim
         ):
             run = int(row["run"]) if row.get("run", "").isdecimal() else 1
             found.setdefault(run, set()).add(tuple(row.get(column, "") for column in identity))
-            if row.get("compute_samples_per_second_after"):  # measured after the last epoch
-                ended.add((run, row.get("batch_size", "")))
-    return Found({run: frozenset(rows) for run, rows in found.items()}, frozenset(ended), out_of_memory)
+            rates.setdefault((run, row.get("batch_size", "")), []).extend(series([row]))
+    return Found({run: frozenset(rows) for run, rows in found.items()}, rates, out_of_memory)
 
 
 def rows_of(path: Path) -> Iterator[dict[str, str]]:

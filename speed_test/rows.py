@@ -7,16 +7,13 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from speed_test import report, resume, screen
 from speed_test.child import Interrupt
 from speed_test.command_line import Options
 from speed_test.experiment import Experiment
 from speed_test.results import COLUMNS, GENERATION_COLUMNS, Results
-
-if TYPE_CHECKING:
-    from speed_test.state import Monitor, Sweeps
+from speed_test.state import Monitor, Sweeps
 
 
 class Rows:
@@ -28,8 +25,8 @@ class Rows:
         options: Options,
         results: Results,
         shared: Mapping[str, object],
-        monitor: "Monitor",
-        sweeps: "Sweeps",
+        monitor: Monitor,
+        sweeps: Sweeps,
     ) -> None:
         self.experiment = experiment
         self.options = options
@@ -43,7 +40,7 @@ class Rows:
 
     def _earlier(self) -> list[dict[str, str]]:
         """The rows of earlier runs in the same CSV."""
-        ours = {row["run_id"] for row in self.rows}
+        ours = {row.get("run_id") for row in self.rows}
         return [row for row in resume.rows_of(self.results.path) if row.get("run_id") not in ours]
 
     def begin(self) -> None:

@@ -98,11 +98,12 @@ class Monitor:
         return {column: state.get(column) for column in STATE}
 
     def now(self) -> dict[str, object]:
-        """The state since the last call of this or of the others, with `busiest_other_pid`, which is no column.
+        """The state as it is now, with `busiest_other_pid`, which is no column. It ends an epoch, too.
 
-        It ends an epoch, too. The load is known if that was a second ago or more.
+        The load is that of the last few seconds; it is known if the last call, of this or of the others, was a second
+        ago or more.
         """
-        state = self._ask(self._end)
+        state = self._ask(self._latest)
         return {column: state.get(column) for column in (*STATE, "busiest_other_pid")}
 
     def _ask(self, work: Callable[[], Columns | None]) -> Columns:
@@ -169,6 +170,11 @@ class Monitor:
         if isinstance(busiest, Busiest):
             found |= {"busiest_other_process": busiest.name or None, "busiest_other_pid": busiest.pid}
         return found
+
+    def _latest(self) -> Columns:
+        # Who takes so much is looked up when it begins, and not at each reading.
+        self._worst = {column: self._worst[column] for column in ("busiest_other_process",) if column in self._worst}
+        return self._end()
 
     def _look(self, moment: Moment) -> None:
         """Read what is due. The counters stand first, so that what takes longer is not in them: at an epoch's begin

@@ -4,6 +4,7 @@ The parent imports no framework, so that it survives whatever ends a child: an e
 for its memory, a crash in a driver.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -22,6 +23,7 @@ from speed_test.epoch import notice_stops
 from speed_test.experiment import Epochs, Experiment, KerasFit, Repeats, Timed
 from speed_test.results import COLUMNS, MEASUREMENT_VERSION, Results
 from speed_test.rows import Rows
+from speed_test.until import Until
 
 SECONDS_TO_CHANGE = 60
 
@@ -52,11 +54,12 @@ def main(
     screen.open_streams()
     # Python cleans up what a killed child leaves behind, and warns of it; a user can do nothing about that.
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
-    with Interrupt() as interrupt, state.Monitor() as monitor:
+    with Interrupt() as interrupt:
         try:
             options = parse(experiment, script.__doc__ or "", add_options=add_options)
             _refuse_launchers()
-            sys.exit(_run(experiment, options, load_data, training, describe, interrupt, monitor))
+            with state.Monitor() as monitor, state.Sweeps() as sweeps:
+                sys.exit(_run(experiment, options, load_data, training, describe, interrupt, monitor, sweeps))
         except BadInput as error:
             _fail(2, error)
         except (sources.DataUnavailable, ChildFailed) as error:
@@ -91,7 +94,8 @@ def _run(
     training: Training,
     describe: Describe | None,
     interrupt: Interrupt,
-    monitor: "state.Monitor",
+    monitor: state.Monitor,
+    sweeps: state.Sweeps,
 ) -> int:
     monitor.begin()
     with screen.working(f"Getting {experiment.framework} and {experiment.real_data} ready"):
@@ -100,21 +104,24 @@ def _run(
     name = machine.file_name(experiment, here.machine, options.data)
     results = _open_results(options.results_dir / experiment.results / name, experiment.columns or COLUMNS)
     shared = _shared_columns(experiment, options, device, here)
-    with state.Sweeps() as sweeps:
-        monitor.watch(device.type, device.uuid)
-        at_start = {**shared, **monitor.now(), "other_sweeps": sweeps.others()}
-        report.header(experiment, options, device, here, results, at_start)
-        found = resume.NOTHING
-        if options.resume:
-            estimates = bool(options.max_steps or options.time_limit)
-            known = {column: value for column, value in shared.items() if column in results.columns}
-            found = resume.done(results.path, known, experiment.identity, estimates)
-            rows_found = sum(len(found.of_run(run)) for run in range(1, options.runs + 1))
-            screen.say(f"{screen.count(rows_found, experiment.row_is)} found in the CSV already, from an earlier run\n")
-        rows = Rows(experiment, options, results, shared, monitor, sweeps)
-        cooldown = Cooldown(options.cooldown, monitor, at_start, interrupt)
-        sweep = _Sweep(experiment, options, rows, interrupt, found, cooldown)
-        return rows.saved_by(lambda: sweep.time_all(training), interrupt)
+    monitor.watch(device.type, device.uuid)
+    at_start = {**shared, **monitor.now(), "other_sweeps": sweeps.others()}
+    report.header(experiment, options, device, here, results, at_start)
+    found = _found(experiment, options, results, shared) if options.resume else resume.NOTHING
+    rows = Rows(experiment, options, results, shared, monitor, sweeps)
+    cooldown = Cooldown(options.cooldown, monitor, at_start, interrupt)
+    sweep = _Sweep(experiment, options, rows, interrupt, found, cooldown)
+    return rows.saved_by(lambda: sweep.time_all(training), interrupt)
+
+
+def _found(experiment: Experiment, options: Options, results: Results, shared: dict[str, object]) -> resume.Found:
+    """What the CSV has already, for --resume; says how much."""
+    known = {column: value for column, value in shared.items() if column in results.columns}
+    estimates = bool(options.max_steps or options.time_limit)
+    found = resume.done(results.path, known, experiment.identity, estimates)
+    rows = sum(len(found.rows.get(run, ())) for run in range(1, options.runs + 1))
+    screen.say(f"{screen.count(rows, experiment.row_is)} found in the CSV already, from an earlier run\n")
+    return found
 
 
 def _open_results(path: Path, columns: tuple[str, ...]) -> Results:
@@ -209,10 +216,10 @@ def _train_child(
     else:
         raise TypeError(f"a script hands back Epochs, KerasFit or Repeats, not {type(timed).__name__}")
     if options.epochs:  # 0: only the compute limit was wanted
+        if not isinstance(timed, Repeats):
+            clock.finish(once_more=timed.after is None)
         if timed.after:
             clock.say(timed.after())
-        if not isinstance(timed, Repeats):
-            clock.finish()
     send("done", None)
 
 
@@ -248,16 +255,23 @@ class _Sweep:
             if self.options.runs > 1:
                 screen.say(f"Run {run} of {self.options.runs}")
             for batch_size in self.options.batch_sizes or (None,):
-                done = self._found.of_run(run)
+                done = self._found.rows.get(run, frozenset())
                 if batch_size is not None:
                     done = frozenset(key for key in done if key[0] == str(batch_size))
-                if self._is_to_be_timed(run, batch_size, done):
+                rates = self._found.rates.get((run, str(batch_size or "")), [])
+                if self._is_to_be_timed(batch_size, done, rates):
                     self._cooldown.rest()
-                    self._time(batch_size, training, self.options.changed(done=done))
+                    self._time(batch_size, training, self.options.changed(done=done, done_rates=rates))
         self._measure_first_limit_again(training)
 
-    def _is_to_be_timed(self, run: int, batch_size: int | None, done: frozenset[tuple[str, ...]]) -> bool:
-        """Whether a batch size has epochs left and may fit into the memory. Saves a row if it may not."""
+    def _is_to_be_timed(
+        self, batch_size: int | None, done: frozenset[tuple[str, ...]], rates: list[list[float]]
+    ) -> bool:
+        """Whether a batch size may fit into the memory and anything of it is left to measure, by what --resume has
+        found: the rows that are `done`, and the `rates` of the blocks of each. Saves a row if it may not fit."""
+        until = Until(self.options.until, self.experiment.row_is, batch_size)
+        if any(until.enough(some, is_last=False) for some in rates):
+            return False
         if batch_size is None:
             return True
         smaller = self._out_of_memory_at
@@ -265,8 +279,7 @@ class _Sweep:
             self._skipped.add(batch_size)
             reason = f"batch size {smaller} ran out of memory already"
             report.failure(self.rows.save_failure("skipped", reason, batch_size, None))
-        ended = len(done) >= self.options.epochs or (self.options.until and (run, str(batch_size)) in self._found.ended)
-        return not ended and (not smaller or batch_size < smaller)
+        return len(done) < self.options.epochs and (not smaller or batch_size < smaller)
 
     def _time(self, batch_size: int | None, training: Training, options: Options) -> None:
         """Time one batch size in a child of its own, and save its rows, or one that says why it failed."""
@@ -311,9 +324,7 @@ class _Sweep:
         last = self.options.batch_sizes[-1]
         if time.monotonic() - when < SECONDS_TO_CHANGE or (batch_size == last and self.options.runs == 1):
             return
-        again = None
-        for kind, content in self._child(batch_size, training, self.options.changed(epochs=0)).messages():
-            if kind == "rate":
-                again = content
-        if again:
-            report.change(batch_size, rate, again)
+        with contextlib.suppress(KeyboardInterrupt):  # all has been measured, and only this is left out
+            for kind, content in self._child(batch_size, training, self.options.changed(epochs=0)).messages():
+                if kind == "rate":
+                    report.change(batch_size, rate, content)

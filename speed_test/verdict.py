@@ -203,13 +203,13 @@ def _drift_in_words(run: _Run) -> str:
 
 
 def _change_of_limit(rows: Sequence[Row]) -> float:
-    """How the compute limit changed from before the first epoch to after the last; the lowest of the runs."""
-    changes = [0.0]
+    """How the compute limit changed from before the first epoch to after the last; the median of the runs."""
+    changes = []
     for row in rows:
         before, after = number(row, "compute_samples_per_second"), number(row, "compute_samples_per_second_after")
         if before and after:
             changes.append(after / before - 1)
-    return min(changes)
+    return statistics.median(changes) if changes else 0.0
 
 
 def _joined(reasons: list[str], most: int = 2) -> str:

@@ -1,7 +1,8 @@
 """A speed test of nothing, in plain Python: it starts in a fraction of a second, so that processes, signals and files
 can be tested in all their states. Some batch sizes come to a bad end in the middle of epoch 2.
 
-The environment variable SECONDS is how long a step takes, and BLOCK how long a block of an epoch is.
+The environment variable SECONDS is how long a step takes, and BLOCK how long a block of an epoch is. PREPARE
+is how long it takes to get the data ready.
 """
 
 import itertools
@@ -58,7 +59,7 @@ if __name__ in ("__main__", "__mp_main__"):  # the parent and its children
 
 
 def load_data(options):
-    pass
+    time.sleep(float(os.environ.get("PREPARE", "0")))
 
 
 def training(batch_size, options):

@@ -72,9 +72,13 @@ def test_heat_and_neighbours():
     assert level == ["Below the compute limit at batch size 32: thermal level heavy."]
     assert said(three_runs(thermal_level="heavy")) == ["Noted at batch size 32: thermal level heavy."]
     load = said(three_runs(**columns, other_load_percent=95.0, busiest_other_process="python3"))
-    assert load == ["Below the compute limit at batch size 32: other programs used 95% of a core (most: python3)."]
+    assert load == [
+        "Below the compute limit at batch size 32: other programs used 95% of a core for a time (most: python3)."
+    ]
     steal = said(three_runs(**columns, cpu_stolen_percent=7.0))
-    assert steal == ["Below the compute limit at batch size 32: the host gave 7% of the CPU time to other machines."]
+    assert steal == [
+        "Below the compute limit at batch size 32: the host gave 7% of the CPU time to other machines for a time."
+    ]
     assert said(three_runs(other_load_percent=95.0)) == []
 
 
@@ -192,10 +196,16 @@ FEW = [row([100.0, 101.0, 99.0, 100.0])]
 @pytest.mark.parametrize(
     ("options", "hint"),
     [
-        ({"until": None}, "4 blocks are too few to tell: --until=2% goes on until there are enough."),
+        (
+            {"until": None, "epochs": 3},
+            "4 blocks are too few to tell: --until=2% --epochs=50 goes on until there are enough.",
+        ),
         ({"time_limit": 5}, "4 blocks are too few to tell: --time_limit=60 gives more."),
         ({"max_steps": 5}, "4 blocks are too few to tell: measure without --max_steps."),
-        ({"time_limit": 60, "until": None}, "4 blocks are too few to tell: --until=2% goes on until there are enough."),
+        (
+            {"time_limit": 60, "until": None, "epochs": 3},
+            "4 blocks are too few to tell: --until=2% --epochs=50 goes on until there are enough.",
+        ),
         ({}, "4 blocks are too few to tell: --epochs=10 gives more."),
         ({"epochs": 10}, None),
     ],
@@ -220,10 +230,12 @@ def test_more_runs():
 
 def test_until():
     loud = [row(noise(random.Random(1), 60, 0, 0.2))]
-    assert said(loud, until=None, runs=1) == [
-        "--until=2% goes on until the figure is as sure as that.",
+    assert said(loud, until=None, runs=1, epochs=3) == [
+        "--until=2% --epochs=50 goes on until the figure is as sure as that.",
         "One run: --runs=3 would tell more.",
     ]
+    # A test without epochs ends at its last question in any case.
+    assert sentences(loud, [], {"until": None, "runs": 1}) == ["One run: --runs=3 would tell more."]
     assert said(loud) == []
     assert said(three_runs(), until=None) == []
 

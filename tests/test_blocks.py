@@ -155,7 +155,7 @@ def test_the_compute_limit_is_measured_again_after_the_last_epoch(scratch, monke
     watch = Clock(EXPERIMENT, options, 10, trainer, lambda kind, content: sent.append((kind, content)))
     watch.time_epochs(clock_epochs(trainer))
     trainer.step_seconds = 0.04  # the machine becomes slower
-    watch.finish()
+    watch.finish(once_more=True)
     assert [kind for kind, _ in sent] == ["rate", "begin", "held", "rest"]
     after = sent[-1][1]["compute_samples_per_second_after"]
     assert after == pytest.approx(sent[0][1] / 2, rel=0.2)

@@ -1,9 +1,12 @@
 """What the cells of a stranger's CSV may say of blocks and state: reading it and --check follow the same rules."""
 
+import json
+
 import pytest
 
 from speed_test.compare import check, read
-from tests.made_csvs import HOME, cells_of, compare, runs, write
+from speed_test.results import GENERATION_COLUMNS
+from tests.made_csvs import HOME, cells_of, compare, generation_row, runs, write
 
 WRONG = {
     "block_samples_per_second": ("1 x", "1  2", "nan", "1,2", "0 1", "-1", " 1", "1e400", " ".join(["1"] * 101)),
@@ -68,3 +71,13 @@ def test_a_process_that_is_called_as_nobody_should_be(tmp_path):
     markdown = compare("--format=markdown", cwd=tmp_path).stdout
     assert "\x1b" not in markdown
     assert r"(most: \[31m \<script\>\|=cmd" in markdown
+
+
+@pytest.mark.parametrize("tokens", ["five hundred", "inf", "1e999", "", "-5"])
+def test_tokens_of_answers_that_are_no_number_give_no_energy_per_token(tmp_path, tokens):
+    answers = generation_row(answer_token_len=tokens, energy_joules=12, power="mains")
+    write(tmp_path / "answers.csv", [answers], GENERATION_COLUMNS)
+    done = compare("answers.csv", "--format=json", "--html=page.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (record,) = [one for one in json.loads(done.stdout) if "Apple M4" in one["label"] and one["experiment"] == "llama2"]
+    assert record["per_joule"] is None

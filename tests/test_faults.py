@@ -128,7 +128,7 @@ def test_ctrl_z_is_no_stall(tmp_path):
 
 
 def test_a_slow_step_is_no_stall(tmp_path):
-    done = run(PLAIN, "--batch_sizes=50", "--epochs=1", "--stall_timeout=2", cwd=tmp_path, SECONDS="1")
+    done = run(PLAIN, "--batch_sizes=50", "--epochs=1", "--stall_timeout=2", cwd=tmp_path, SECONDS="0.6")
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -33,11 +33,11 @@ ARROWS = {
     "cooldown": {"child", "screen", "state"},
     "rows": {"child", "command_line", "experiment", "report", "resume", "results", "screen", "state"},
     "advice": {"faults", "screen", "steady", "verdict"},
-    "resume": {"results"},
+    "resume": {"results", "verdict"},
     "frameworks": {"frameworks", "machine", "command_line"},
     "data": {"data", "machine", "screen", "command_line"},
     "report": {"screen", "experiment", "command_line", "machine", "results", "verdict", "faults", "advice"},
-    "sweep": {"child", "clock", "epoch", "rows", "cooldown", "state", "results", "resume", "report", "screen"}
+    "sweep": {"child", "clock", "epoch", "rows", "cooldown", "until", "state", "results", "resume", "report", "screen"}
     | {"experiment", "machine", "command_line", "data", "frameworks"},
     "compare": {"compare", "results", "experiment", "machine", "screen", "verdict", "faults"},
     "__main__": set(),

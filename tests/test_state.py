@@ -89,8 +89,24 @@ def test_the_busiest_process_of_all_readings(sensors):
     with Monitor(interval=0.02) as monitor:
         monitor.begin()
         until(load.has_told_all)
+        found = monitor.end()
+    assert (found["other_load_percent"], found["busiest_other_process"]) == (95, "b")
+
+
+def test_now_is_the_last_reading_and_not_the_worst(sensors):
+    load = Telling(
+        {},
+        {},
+        {"other_load_percent": 95.0, "busiest_other_process": Busiest(90.0, "a", 7), "thermal_level": "heavy"},
+        {"other_load_percent": 60.0, "thermal_level": "nominal"},
+    )
+    sensors(load)
+    with Monitor(interval=0.02) as monitor:
+        monitor.begin()
+        until(load.has_told_all)
         found = monitor.now()
-    assert (found["other_load_percent"], found["busiest_other_process"], found["busiest_other_pid"]) == (95, "b", 8)
+    assert (found["other_load_percent"], found["busiest_other_process"], found["busiest_other_pid"]) == (60, "a", 7)
+    assert found["thermal_level"] == "nominal"
 
 
 def test_the_worst_of_an_epoch_and_nothing_of_the_one_before(sensors):

@@ -117,7 +117,7 @@ def test_governor_and_low_power(tmp_path, look, files, governor, low):
 
 
 @pytest.mark.parametrize(
-    ("stalled", "level"), [(0, "normal"), (99_000, "normal"), (101_000, "warning"), (1_100_000, "critical")]
+    ("stalled", "level"), [(0, "normal"), (490_000, "normal"), (510_000, "warning"), (2_600_000, "critical")]
 )
 def test_pressure_is_the_share_of_time_in_a_window(tmp_path, look, clock, stalled, level):
     files = {"proc/pressure/cpu": PRESSURE.format(some=50), "proc/pressure/memory": PRESSURE.format(some=7)}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,9 +83,9 @@ def test_only_the_row_of_the_last_epoch_has_the_limit_after_it(tmp_path):
 @posix
 @pytest.mark.parametrize("end", ["the child is killed", "Ctrl-C", "SIGTERM"])
 def test_a_row_that_waits_for_its_last_column_is_not_lost(tmp_path, end):
-    process = start(PLAIN, "--batch_sizes=8", cwd=tmp_path, SECONDS="1")
+    process = start(PLAIN, "--batch_sizes=8", cwd=tmp_path, SECONDS="0.3")
     for line in process.stdout:
-        if "epoch 2 of 2" in line:  # the row waits for five more steps of a second
+        if "epoch 2 of 2" in line:  # the row waits for five more steps
             break
     assert len(rows_so_far(tmp_path)) == 1
     if end == "the child is killed":
@@ -126,7 +127,7 @@ def test_a_machine_that_became_slower_during_the_sweep_is_told(tmp_path):
 @sweeps
 @posix
 def test_a_child_that_is_stopped_for_3_seconds(tmp_path):
-    process = start(PLAIN, "--batch_sizes=2", "--epochs=1", cwd=tmp_path, SECONDS="0.2")
+    process = start(PLAIN, "--batch_sizes=2", "--epochs=1", cwd=tmp_path, SECONDS="0.15")
     training = []
 
     def is_training():
@@ -134,7 +135,7 @@ def test_a_child_that_is_stopped_for_3_seconds(tmp_path):
             training[:] = [
                 child
                 for child in psutil.Process(process.pid).children()
-                if "spawn_main" in " ".join(child.cmdline()) and time.time() - child.create_time() > 4
+                if "spawn_main" in " ".join(child.cmdline()) and time.time() - child.create_time() > 3
             ]
         return training
 
@@ -155,7 +156,7 @@ def test_another_program_that_takes_a_core_is_named_before_and_after(tmp_path):
     """On two cores or more. It runs on a core that no other test of the suite has to have."""
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        done = run(PLAIN, "--batch_sizes=1", "--epochs=1", cwd=tmp_path, SECONDS="0.15")
+        done = run(PLAIN, "--batch_sizes=1", "--epochs=1", cwd=tmp_path, SECONDS="0.06", PREPARE="2.5", BLOCK="0.1")
     finally:
         busy.kill()
         busy.wait()
@@ -163,9 +164,12 @@ def test_another_program_that_takes_a_core_is_named_before_and_after(tmp_path):
     (row,) = rows(the_csv(tmp_path))
     assert float(row["other_load_percent"]) > 30
     assert row["busiest_other_process"].startswith("python")
-    assert float(row["cpu_pressure_percent"]) >= 0
-    assert f"python{sys.version_info.major}" in done.stderr or "python" in done.stderr
-    assert "end it, or this figure is a C" in " ".join(done.stderr.split())
+    assert row["cpu_pressure_percent"] or not os.path.exists("/proc/pressure/cpu")
+    before = re.search(r"WARNING: other programs use .*: end it, or this figure is a C", done.stderr)
+    assert before
+    assert re.search(r"most of all python\S* \(PID \d+\)", before[0])
+    said = " ".join(done.stdout.split())
+    assert re.search(r"Grade [CD] .*other programs used .* for a time \(most: python", said)
 
 
 # ---- Rests ----

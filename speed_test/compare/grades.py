@@ -7,6 +7,7 @@ from typing import NamedTuple
 from speed_test import faults, verdict
 from speed_test.compare.facts import Told
 from speed_test.compare.told import as_row
+from speed_test.faults import number
 
 EARLIER = "measured before blocks were recorded"
 # What is warned of where two machines are compared, by its kind (see faults.Fault). Heat has several kinds.
@@ -72,17 +73,12 @@ def _batch_size(facts: dict) -> int | None:
     return int(size) if size == size and size is not None else None
 
 
-def _number(row: dict[str, object], column: str) -> float:
-    """A number of a row, 0.0 if it is unknown."""
-    return float(str(row.get(column) or 0))
-
-
 def _per_joule(facts: dict, rows: Iterable[dict[str, object]]) -> float | None:
     """The median of samples per joule, or of tokens in a test of answers; None where no row has energy and amount."""
-    tokens = _number(facts, "answer_token_len")
+    tokens = number(facts, "answer_token_len")
     found = []
     for row in rows:
-        amount, joules = _number(row, "measured_samples") or tokens, _number(row, "energy_joules")
-        if amount and joules >= LEAST_JOULES:
+        amount, joules = number(row, "measured_samples") or tokens, number(row, "energy_joules")
+        if amount and joules and joules >= LEAST_JOULES:
             found.append(amount / joules)
     return statistics.median(found) if found else None

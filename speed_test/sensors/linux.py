@@ -86,7 +86,7 @@ def _pressure(before: tuple, after: tuple, seconds: float) -> Columns:
     )
     columns: Columns = {} if cpu is None else {"cpu_pressure_percent": cpu}
     if memory is not None:
-        columns["memory_pressure"] = "normal" if memory < 1 else "warning" if memory < 10 else "critical"
+        columns["memory_pressure"] = "normal" if memory < 5 else "warning" if memory < 25 else "critical"
     return columns
 
 
