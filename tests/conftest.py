@@ -3,6 +3,7 @@
 import csv
 import functools
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -33,8 +34,13 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | OFFLINE | ONE_THREAD | temporary | {"PYTHONPATH": str(ROOT)} | changes
 
 
+# Tests run side by side, so each is one of the other programs of another one.
+LOAD = re.compile(r"^WARNING: (other programs use|the host gives) .*\n", re.MULTILINE)
+
+
 def run(script: Path, *arguments: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
+    """Run a script to its end. `stderr` lacks the warnings of other programs, which `loads` has."""
+    done = subprocess.run(
         [sys.executable, str(script), *arguments],
         cwd=cwd,
         env=environment(**changes),
@@ -42,6 +48,9 @@ def run(script: Path, *arguments: str, cwd: Path, **changes: str) -> subprocess.
         text=True,
         timeout=300,
     )
+    done.loads = [found[0] for found in LOAD.finditer(done.stderr)]
+    done.stderr = LOAD.sub("", done.stderr)
+    return done
 
 
 def start(script: Path, *arguments: str, cwd: Path, **changes: str) -> subprocess.Popen:

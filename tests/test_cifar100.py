@@ -20,7 +20,7 @@ from tests.conftest import CIFAR100, rows, run, the_csv
 
 pytestmark = pytest.mark.frameworks
 
-SHORT = ("--epochs=1", "--batch_sizes=32", "--max_steps=2")
+SHORT = ("--epochs=1", "--batch_sizes=8", "--max_steps=2")
 
 
 def write_cifar100(data_dir, samples):

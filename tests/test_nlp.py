@@ -26,15 +26,15 @@ def options(*arguments):
 
 
 def test_the_stand_in_offline(tmp_path):
-    done = run(NLP, "--epochs=1", "--batch_sizes=1, 2", "--max_steps=2", "--evaluate", cwd=tmp_path)
+    done = run(NLP, "--epochs=1", "--batch_sizes=1", "--max_steps=2", "--evaluate", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("SYNTHETIC DATA, not IMDB: huggingface.co cannot be reached") == 1
-    assert done.stdout.count("no accuracy") == 2
+    assert done.stdout.count("no accuracy") == 1
     path = the_csv(tmp_path)
     assert path.parent.name == "results_pytorch_nlp"
     assert path.name.endswith("_IMDB_distilbert-base-uncased_512_pytorch_synthetic_results.csv")
     found = [(row["batch_size"], row["status"], row["estimated"], row["measured_samples"]) for row in rows(path)]
-    assert found == [("1", "ok", "True", "2"), ("2", "ok", "True", "4")]
+    assert found == [("1", "ok", "True", "2")]
 
 
 def test_real_reviews_from_the_hub_and_again_without_it(tmp_path):
