@@ -54,7 +54,7 @@ def real(folder):
 
 
 def test_the_stand_in_offline_twice(tmp_path):
-    arguments = ("--epochs", "2", "--batch_sizes", "8, 16", "--max_steps", "3", "--device", "cpu")
+    arguments = ("--epochs", "2", "--batch_sizes", "8", "--max_steps", "3", "--device", "cpu")
     done = run(CIFAR100, *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     loud = [line for line in done.stderr.splitlines() if "SYNTHETIC" in line]
@@ -67,7 +67,7 @@ def test_the_stand_in_offline_twice(tmp_path):
     first = path.read_bytes()
     found = rows(path)
     assert list(found[0]) == list(COLUMNS)
-    assert [(row["batch_size"], row["epoch"]) for row in found] == [("8", "1"), ("8", "2"), ("16", "1"), ("16", "2")]
+    assert [(row["batch_size"], row["epoch"]) for row in found] == [("8", "1"), ("8", "2")]
     for row in found:
         assert (row["status"], row["data"], row["estimated"]) == ("ok", "synthetic", "True")
         assert int(row["measured_samples"]) == 3 * int(row["batch_size"])
@@ -81,9 +81,9 @@ def test_the_stand_in_offline_twice(tmp_path):
     assert run(CIFAR100, *arguments, cwd=tmp_path).returncode == 0
     assert path.read_bytes().startswith(first)
     again = rows(path)
-    assert len(again) == 8
+    assert len(again) == 4
     # The same seed, data and steps: the loss tells that it was the same work.
-    losses = [[float(row["train_loss"]) for row in half] for half in (again[:4], again[4:])]
+    losses = [[float(row["train_loss"]) for row in half] for half in (again[:2], again[2:])]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
