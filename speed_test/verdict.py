@@ -167,7 +167,7 @@ def grade(rows: Sequence[Row]) -> Grade:
 def _too_few(blocks: int, worth: float) -> str:
     if blocks < 2 * steady.TOO_FEW:
         return f"{screen.count(blocks, 'block')}: too few to tell"
-    return f"{blocks} blocks that wander tell no more than {max(int(worth), 1)} independent ones would"
+    return f"{blocks} blocks that wander tell no more than {max(int(worth), 2)} independent ones would"
 
 
 def _misses(
