@@ -79,6 +79,6 @@ def _per_joule(facts: dict, rows: Iterable[dict[str, object]]) -> float | None:
     found = []
     for row in rows:
         amount, joules = number(row, "measured_samples") or tokens, number(row, "energy_joules")
-        if amount and joules and joules >= LEAST_JOULES:
+        if amount and amount > 0 and joules and joules >= LEAST_JOULES:
             found.append(amount / joules)
     return statistics.median(found) if found else None
