@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from speed_test import screen, steady
 from speed_test.faults import LOADS, Fault, Row, faults, number, text
+from speed_test.results import HOST, SWITCHES, TEST
 from speed_test.verdict import grade, rate_of, series
 
 NEAR_THE_LIMIT = 0.97  # of the compute limit: what is missing then is not worth a sentence
@@ -16,10 +17,8 @@ SLOWER = 0.05
 
 # Earlier rows that are alike in these are of the same measurement. Versions may differ.
 SAME_MEASUREMENT = (
-    *("experiment", "framework", "model", "dataset", "input_size", "figure", "unit", "better", "batch_size"),
-    *("data", "data_checksum", "estimated", "precision", "tf32", "compiled", "quantization", "threads", "gpu_layers"),
-    *("answer_token_len", "context", "processes", "device", "measurement_version"),
-    *("machine", "cpu_model", "virtual"),
+    *(*TEST, "quantization", "batch_size", "data", "estimated"),
+    *(*SWITCHES, "device", "machine", *HOST, "measurement_version"),
 )
 # What may have changed since, and how it is called.
 VERSIONS = {"framework_version": "", "python_version": "Python", "os": "system", "code_version": "code"}

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from speed_test import epoch, screen
-from speed_test.epoch import Epoch, now_in_utc
+from speed_test import screen, steady
+from speed_test.epoch import Epoch, now_in_utc, stopped_seconds, stops
 from speed_test.screen import progress_bar, working
 from speed_test.until import Until
 
@@ -222,7 +222,7 @@ class Clock:
                 started_at = now_in_utc()
                 yielded: list[Any] = []
                 seconds: list[float] = []
-                stops = epoch.stops()
+                stops_before = stops()
                 self.wait()
                 start = time.perf_counter()
                 for thing in _things(repeats.work, item):
@@ -236,7 +236,7 @@ class Clock:
                     row = repeats.row(item, yielded, seconds)
                 else:
                     row = self._row_of_a_piece(number, seconds[-1]) | {"warmup_seconds": warmup_seconds}
-                row["suspended_seconds"] = epoch.stopped_seconds(seconds, epoch.stops() != stops)
+                row["suspended_seconds"] = stopped_seconds(seconds, after_signal=stops() != stops_before)
                 row = {**self.shared, "status": "ok", "started_at": started_at, **row}
                 self.send_row(row)
                 self.say(repeats.line(row) if repeats.line else self._line(row, number, len(repeats.items)))
@@ -245,11 +245,9 @@ class Clock:
                     break
 
     def _rate_of(self, row: dict) -> list[float]:
-        """A piece of work is a block. Its figure, or if lower ones are better, how often it fits into one of them."""
+        """The rate of a piece of work, which is a block."""
         figure = row.get(self.experiment.figure)
-        if not figure:
-            return []
-        return [figure if self.experiment.better == "higher" else 1 / figure]
+        return [steady.as_rate(figure, self.experiment.better)] if figure else []
 
     def _is_done(self, number: int, item: Any) -> bool:
         """Whether --resume has found the row of an item: a tuple by its values, anything else by its number."""

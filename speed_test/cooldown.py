@@ -5,10 +5,12 @@ from collections.abc import Mapping
 
 from speed_test import screen
 from speed_test.child import Interrupt
-from speed_test.state import LEVELS, Monitor
+from speed_test.results import LEVELS
+from speed_test.state import Monitor
 
 SECONDS_AT_MOST = 300  # of --cooldown=auto
 SECONDS_OF_A_LOOK = 5
+HEAT = ("thermal_level", "throttle_reasons", "gpu_temperature_c")  # the columns that tell of it
 DEGREES = 5  # a GPU cools down to a few degrees above where it was
 
 
@@ -23,7 +25,7 @@ class Cooldown:
         self._start = dict(start)
         self._interrupt = interrupt
         self._is_first = True
-        if seconds == "auto" and not any(self._start.get(column) is not None for column in _HEAT):
+        if seconds == "auto" and not any(self._start.get(column) is not None for column in HEAT):
             screen.warn("nothing here tells how hot the machine is, so --cooldown=auto will not rest; name seconds")
 
     def rest(self) -> None:
@@ -46,9 +48,6 @@ class Cooldown:
             if self._interrupt.caught:
                 raise KeyboardInterrupt
             time.sleep(min(left, 0.1))
-
-
-_HEAT = ("thermal_level", "throttle_reasons", "gpu_temperature_c")
 
 
 def is_as_cool(now: Mapping[str, object], start: Mapping[str, object]) -> bool:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from speed_test.clock import Clock
     from speed_test.experiment import Batch
 
-# An epoch is cut into blocks of about a second: the wait for the device at a border takes a GPU less than a thousandth
-# of that. A longer epoch has longer blocks, so that there are no more than this.
+# An epoch is cut into blocks of about a second: the waits for the device at their borders are meant to take less than a
+# thousandth of the time. A longer epoch has longer blocks, so that there are no more than this.
 BLOCK_SECONDS = 1.0
 MOST_BLOCKS = 60
 

@@ -98,13 +98,15 @@ def table(
     """The end of a run: medians of each batch size, or of the rates that the experiment sums up, what they are worth,
     and what is next. `earlier` are the rows of earlier runs in the CSV."""
     done = [row for row in rows if row["status"] == "ok"]
+    sizes = dict.fromkeys(row.get("batch_size") for row in done)
+    shown = {size: advice.shown([row for row in done if row.get("batch_size") == size]) for size in sizes}
     if experiment.batch_sizes:
-        _table_of_batch_sizes(rows, done)
+        _table_of_batch_sizes(rows, done, shown)
     elif done:
         _table_of_rates(experiment, done)
     if done:
         say()
-        _grades(done)
+        _grades(shown)
         given = ("runs", "until", *(("time_limit", "max_steps", "epochs") if experiment.batch_sizes else ()))
         for sentence in advice.sentences(rows, earlier, {name: getattr(options, name) for name in given}):
             screen.say_sentence(sentence)
@@ -115,26 +117,27 @@ def table(
         say("Next: python compare_results.py" + ("" if folder == Path("results") else f" {folder}"))
 
 
-def _table_of_batch_sizes(rows: list[dict], done: list[dict]) -> None:
+Shown = tuple[str, str, str]  # of advice.shown: half-width, grade, and its reason
+
+
+def _table_of_batch_sizes(rows: list[dict], done: list[dict], shown: Mapping[int | None, Shown]) -> None:
     lines: list[tuple[str, ...]] = [("batch size", "seconds/epoch", "", "samples/s", "of limit", "memory", "grade")]
     for batch_size in dict.fromkeys(row["batch_size"] for row in rows):
-        lines.append(_medians([row for row in rows if row["batch_size"] == batch_size]))
-    say()
-    for line in screen.aligned(lines, left=(2, -1), gap=2):
-        say(line.rstrip())
+        lines.append(_medians([row for row in rows if row["batch_size"] == batch_size], shown.get(batch_size)))
+    _show(lines, left=(2, -1), gap=2)
     if any(row["estimated"] for row in done):
         say("* estimated from a part of the epoch")
     if any(_share_of_limit(row) > 1.1 for row in done):
         say("Over 100%: the machine was busy while the limit was measured")
 
 
-def _medians(rows: list[dict]) -> tuple[str, ...]:
-    """The line of one batch size."""
+def _medians(rows: list[dict], shown: Shown | None) -> tuple[str, ...]:
+    """The line of one batch size. `shown` is missing where no epoch worked."""
     done = [row for row in rows if row["status"] == "ok"]
     status = rows[-1]["status"].replace("_", " ")
-    if not done:
+    if not shown:
         return str(rows[0]["batch_size"]), "", "", "", "", "", status
-    half_width, grade, _ = advice.shown(done)
+    half_width, grade, _ = shown
     if status != "ok":
         grade = f"{grade}, {status} after {count(len(done), 'epoch')}".removeprefix(", ")
     seconds = statistics.median(row["epoch_seconds"] for row in done)
@@ -149,13 +152,18 @@ def _medians(rows: list[dict]) -> tuple[str, ...]:
     )
 
 
-def _grades(done: list[dict]) -> None:
+def _show(lines: list[tuple[str, ...]], left: tuple[int, ...], gap: int) -> None:
+    say()
+    for line in screen.aligned(lines, left, gap):
+        say(line)
+
+
+def _grades(shown: Mapping[int | None, Shown]) -> None:
     """The grades with their reasons; batch sizes that have the same share a line."""
     sizes: dict[tuple[str, str, str], list[str]] = {}
-    for batch_size in dict.fromkeys(row.get("batch_size") for row in done):
-        half_width, letter, reason = advice.shown([row for row in done if row.get("batch_size") == batch_size])
-        shown = (letter, reason, half_width if batch_size is None else "")
-        sizes.setdefault(shown, []).append("" if batch_size is None else str(batch_size))
+    for batch_size, (half_width, letter, reason) in shown.items():
+        alike = (letter, reason, half_width if batch_size is None else "")
+        sizes.setdefault(alike, []).append("" if batch_size is None else str(batch_size))
     for (letter, reason, half_width), names in sizes.items():
         if letter:
             at = f" at batch size {', '.join(names)}" if names != [""] else ""
@@ -177,9 +185,7 @@ def _table_of_rates(experiment: Experiment, done: list[dict]) -> None:
         if values:
             spread = (statistics.median(values), min(values), max(values))
             lines.append((*map(number, spread), column))
-    say()
-    for line in screen.aligned(lines, left=(-1,), gap=3):
-        say(line)
+    _show(lines, left=(-1,), gap=3)
     peak = _peak_memory(done)
     if peak:
         say(f"\n{peak} peak memory")

@@ -7,13 +7,26 @@ import csv
 import errno
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
 # Goes up when figures stop being comparable with earlier ones; CHANGES.md says why. A reader never pools two versions,
 # and rows without this column are version 1.
 MEASUREMENT_VERSION = 1
+
+# Which test a row belongs to. Two rows that differ here are never in one table.
+TEST = ("experiment", "framework", "model", "dataset", "input_size", "figure", "unit", "better")
+# Settings that change how much work a figure stands for, or how it is done. Add new ones here.
+SWITCHES = ("precision", "tf32", "compiled", "threads", "gpu_layers", "answer_token_len", "context", "data_checksum")
+# Which machine it is, more finely than by its name: two hosts of a cloud may both call their processor "AMD EPYC".
+HOST = ("cpu_model", "virtual")
+# What these columns may say, from good to bad.
+LEVELS = {
+    "power": ("mains", "battery"),
+    "thermal_level": ("nominal", "moderate", "heavy", "trapping", "sleeping"),
+    "memory_pressure": ("normal", "warning", "critical"),
+}
 
 _MACHINE_AND_RUN = {
     "framework": "pytorch, tensorflow or llamacpp",
@@ -167,6 +180,7 @@ class Results:
     def __init__(self, path: Path, columns: tuple[str, ...] = COLUMNS) -> None:
         self.path = path
         self.columns = columns
+        self._not_here = {*COLUMNS, *GENERATION_COLUMNS}.difference(columns)
         self.left_alone: list[Path] = []
         self._header = _line(columns)
         self._first = path
@@ -177,6 +191,10 @@ class Results:
                 if self._has_our_columns(file):
                     return
             self._go_on_beside()
+
+    def fitting(self, columns: Mapping[str, object]) -> dict[str, object]:
+        """`columns` without those of our usual ones that this CSV does not have: a test may have its own schema."""
+        return {column: value for column, value in columns.items() if column not in self._not_here}
 
     def append(self, row: dict) -> None:
         """Add a row (column -> value; what is missing or None stays empty, a float has 6 decimals).

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
 from speed_test import report, resume, screen
 from speed_test.child import Interrupt
 from speed_test.command_line import Options
+from speed_test.epoch import now_in_utc
 from speed_test.experiment import Experiment
-from speed_test.results import COLUMNS, GENERATION_COLUMNS, Results
+from speed_test.results import Results
 from speed_test.state import Monitor, Sweeps
 
 
@@ -88,7 +88,7 @@ class Rows:
         """Append the row that was held, if there is one, with the `rest` of its columns."""
         row, self._held = self._held, None
         if row:
-            row.update(self._of_this_csv(rest or {}))
+            row.update(self.results.fitting(rest or {}))
             self._append(row)
 
     def _complete(self, row: dict) -> dict:
@@ -97,14 +97,9 @@ class Rows:
         seconds = [columns.get("suspended_seconds") for columns in (state, row)]
         known = [second for second in seconds if isinstance(second, float)]
         state |= {"suspended_seconds": sum(known) if known else None, "other_sweeps": self._sweeps.others()}
-        row = {**self._of_this_csv(self._shared), **self._of_this_csv(row), **self._of_this_csv(state)}
+        row = self.results.fitting({**self._shared, **row, **state})
         self.rows.append(row)
         return row
-
-    def _of_this_csv(self, columns: Mapping[str, object]) -> dict[str, object]:
-        """Without those of our usual columns that a test with a schema of its own does not have."""
-        missing = {*COLUMNS, *GENERATION_COLUMNS} - set(self.results.columns)
-        return {column: value for column, value in columns.items() if column not in missing}
 
     def _append(self, row: dict) -> None:
         left_alone = len(self.results.left_alone)
@@ -127,9 +122,8 @@ class Rows:
 
     def save_failure(self, status: str, reason: str, batch_size: int | None, epoch: int | None) -> dict:
         """Save a row that says why something did not work."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
         where = {} if batch_size is None else {"batch_size": batch_size, "epoch": epoch}
-        return self.save({"status": status, "error": reason, "started_at": now, **where})
+        return self.save({"status": status, "error": reason, "started_at": now_in_utc(), **where})
 
     def _rescue(self, patience: float) -> None:
         """Append a row that is still held, try once more to write what the disk has refused, write again what has

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speed_test.results import LEVELS
 from speed_test.sensors import system
 from speed_test.sensors.base import Columns, Moment, Sensor
 from speed_test.sensors.load import Busiest
@@ -41,12 +42,6 @@ STATE = {
     "gpu_power_limit_w": 1,
     "energy_joules": 1,
     "suspended_seconds": 1,
-}
-# From good to bad.
-LEVELS = {
-    "power": ("mains", "battery"),
-    "thermal_level": ("nominal", "moderate", "heavy", "trapping", "sleeping"),
-    "memory_pressure": ("normal", "warning", "critical"),
 }
 LOWEST = {"gpu_clock_mhz", "gpu_power_limit_w"}  # of all others, the highest is the worst
 WORDS = {"throttle_reasons", "cpu_governor"}

@@ -40,6 +40,12 @@ class Interval(NamedTuple):
     effective: float
 
 
+def as_rate(figure: float, better: str) -> float:
+    """A figure above 0 as a rate, of which the higher one is better: where "lower" is `better`, how often it fits into
+    one of them."""
+    return 1 / figure if better == "lower" else figure
+
+
 class Drift(NamedTuple):
     """`change` is -0.09 if the last third is 9% slower than the first. It is `sure` if that is more than noise.
     `at`, from 0 to 1, is where in the series it sets in."""

@@ -116,9 +116,8 @@ def _run(
 
 def _found(experiment: Experiment, options: Options, results: Results, shared: dict[str, object]) -> resume.Found:
     """What the CSV has already, for --resume; says how much."""
-    known = {column: value for column, value in shared.items() if column in results.columns}
     estimates = bool(options.max_steps or options.time_limit)
-    found = resume.done(results.path, known, experiment.identity, estimates)
+    found = resume.done(results.path, results.fitting(shared), experiment.identity, estimates)
     rows = sum(len(found.rows.get(run, ())) for run in range(1, options.runs + 1))
     screen.say(f"{screen.count(rows, experiment.row_is)} found in the CSV already, from an earlier run\n")
     return found

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from speed_test import screen, steady
@@ -53,15 +53,20 @@ class _Run(NamedTuple):
 def series(rows: Sequence[Row]) -> list[list[float]]:
     """The rates of the blocks of each run, in their order. A row without blocks is one block, whose rate is the figure
     (or 1 / figure where lower is better)."""
-    return [run.rates for run in _runs(rows)]
+    found = ([rate for row in some for rate in _blocks(row)] for some in _by_run(rows))
+    return [rates for rates in found if rates]
 
 
-def _runs(rows: Sequence[Row]) -> list[_Run]:
+def _by_run(rows: Sequence[Row]) -> Iterable[list[Row]]:
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         found.setdefault((text(row, "run_id"), text(row, "run")), []).append(row)
+    return found.values()
+
+
+def _runs(rows: Sequence[Row]) -> list[_Run]:
     runs = []
-    for some in found.values():
+    for some in _by_run(rows):
         rates, seconds = [], []
         for row in some:
             blocks = _blocks(row)
@@ -101,7 +106,7 @@ def rate_of(row: Row) -> float | None:
     figure = number(row, text(row, "figure") or "epoch_seconds")
     if figure is None or figure <= 0:
         return None
-    return 1 / figure if (text(row, "better") or "lower") == "lower" else figure
+    return steady.as_rate(figure, text(row, "better") or "lower")
 
 
 def _half_width(runs: Sequence[_Run], drifting: Sequence[_Run]) -> tuple[float | None, int, float]:
@@ -142,8 +147,8 @@ def grade(rows: Sequence[Row]) -> Grade:
     if not runs:
         return Grade("", "", None, None, 0)
     drifting = _drifting(runs)
-    worst = drifting[0].drift if drifting else None
-    drift = worst.change if worst else 0.0 if any(run.drift for run in runs) else None
+    worst = drifting[0] if drifting else None
+    drift = worst.drift.change if worst and worst.drift else 0.0 if any(run.drift for run in runs) else None
     half_width, blocks, worth = _half_width(runs, drifting)
     wrong = faults(rows)
     limit = _change_of_limit(rows)
@@ -155,10 +160,10 @@ def grade(rows: Sequence[Row]) -> Grade:
         return Grade("D", _joined(d), half_width, drift, len(runs))
     # Heavy is normal on a Mac without a fan, as long as it goes on at its speed.
     heavy = any(text(row, "thermal_level") == "heavy" for row in rows) and (drift or 0) < 0
-    c += _misses((*B[:2], A[2]) if heavy else B, runs, half_width, drift, limit)
+    c += _misses((*B[:2], A[2]) if heavy else B, len(runs), half_width, worst, limit)
     if c:
         return Grade("C", _joined(c), half_width, drift, len(runs))
-    b = _misses(A, runs, half_width, drift, limit)
+    b = _misses(A, len(runs), half_width, worst, limit)
     if any(text(row, "virtual") for row in rows):
         b.append("a virtual machine: its host's other guests can't be seen")
     return Grade("B" if b else "A", _joined(b), half_width, drift, len(runs))
@@ -172,23 +177,24 @@ def _too_few(blocks: int, worth: float) -> str:
 
 def _misses(
     wanted: tuple[int, float, float],
-    runs: Sequence[_Run],
+    runs: int,
     half_width: float | None,
-    drift: float | None,
+    worst: _Run | None,
     limit: float,
 ) -> list[str]:
-    """What is not good enough for a grade, in words."""
+    """What is not good enough for a grade, in words. `worst` is the run that drifts most, if any does."""
     least_runs, widest, most = wanted
     found = []
-    if drift and abs(drift) > most:
-        found.append(_drift_in_words(_drifting(runs)[0]))
+    drift = _change(worst) if worst else 0.0
+    if worst and drift > most:
+        found.append(_drift_in_words(worst))
     elif limit < -B[2]:
         found.append(f"{-limit:.0%} slower after the last epoch than before the first")
     # Half of a drift is in the half-width; it is not said twice.
-    if half_width is not None and half_width > max(widest, 0.5001 * abs(drift or 0)):
+    if half_width is not None and half_width > max(widest, 0.5001 * drift):
         found.append(f"half-width {half_width:.1%}")
-    if len(runs) < least_runs:
-        found.append("one run" if len(runs) == 1 else f"{len(runs)} runs")
+    if runs < least_runs:
+        found.append("one run" if runs == 1 else f"{runs} runs")
     return found
 
 

@@ -3,12 +3,8 @@
 from operator import itemgetter
 from typing import NamedTuple
 
-# Which test a row belongs to. Two rows that differ here are never in one table.
-TEST = ("experiment", "framework", "model", "dataset", "input_size", "figure", "unit", "better")
-# Settings that change how much work a figure stands for, or how it is done. Add new ones here.
-SWITCHES = ("precision", "tf32", "compiled", "threads", "gpu_layers", "answer_token_len", "context", "data_checksum")
-# Which machine it is, more finely than by its name: two hosts of a cloud may both call their processor "AMD EPYC".
-HOST = ("cpu_model", "virtual")
+from speed_test.results import HOST, SWITCHES, TEST
+
 # What kind of figure it is. Two rows of a machine that differ here are never pooled. `source` is "measured" (with
 # these scripts), "older" (with those that this project continues) or "published".
 KIND = ("source", "data", "estimated", *SWITCHES, "device", *HOST, "measurement_version")

@@ -11,12 +11,8 @@ from operator import itemgetter
 
 from speed_test.compare.cells import RUN, check_blocks, clean, number, number_from_0, quoted, whole
 from speed_test.compare.facts import Row, Told
+from speed_test.results import LEVELS
 
-WORDS = {
-    "power": ("mains", "battery"),
-    "thermal_level": ("nominal", "moderate", "heavy", "trapping", "sleeping"),
-    "memory_pressure": ("normal", "warning", "critical"),
-}
 FROM_ZERO = (
     *("other_load_percent", "gpu_other_load_percent", "cpu_pressure_percent", "cpu_stolen_percent"),
     *("swap_growth_gb", "gpu_temperature_c", "gpu_clock_mhz", "gpu_power_limit_w", "energy_joules"),
@@ -43,7 +39,7 @@ PLAIN = (
     *("measured_seconds", "measured_samples", "compute_samples_per_second", "data_wait_seconds"),
     *("total_time", "cpu_cores", "gpu_cores", "other_sweeps"),
 )
-STATE = (*CHECKS, *WORDS, *TEXTS)
+STATE = (*CHECKS, *LEVELS, *TEXTS)
 USUAL = re.compile(r"[0-9]{1,10}(\.[0-9]{1,15})?")
 NOTHING = Told()
 
@@ -56,9 +52,9 @@ def wrong(cell: Row, columns: set[str]) -> Iterator[tuple[str, str]]:
                 CHECKS[column](cell[column])
             except ValueError as error:
                 yield column, str(error)
-    for column in WORDS.keys() & columns:
-        if cell[column] and cell[column] not in WORDS[column]:
-            yield column, f"is {quoted(cell[column])}, none of {', '.join(WORDS[column])}"
+    for column in LEVELS.keys() & columns:
+        if cell[column] and cell[column] not in LEVELS[column]:
+            yield column, f"is {quoted(cell[column])}, none of {', '.join(LEVELS[column])}"
 
 
 def reader(columns: list[str]) -> Callable[[list[str]], Told]:
