@@ -7,18 +7,15 @@ is how long it takes to get the data ready.
 
 import itertools
 import os
-import signal
 import sys
 import time
-from pathlib import Path
 
 from speed_test import Epochs, Experiment, clock, epoch, frameworks, main
 from speed_test.machine import Device
+from tests.bad_ends import OUT_OF_MEMORY, RAISES, come_to_a_bad_end
 
 clock.COMPUTE_SECONDS, clock.BLOCK_SECONDS = 0.02, 0.002  # nobody compares these figures
 epoch.BLOCK_SECONDS = float(os.environ.get("BLOCK", "1"))
-
-RAISES, KILLED, OUT_OF_MEMORY, STUCK, REAL_TIME_SIGNAL, TERMINATED, STOPPED = 3, 4, 5, 7, 21, 22, 23
 
 EXPERIMENT = Experiment(
     framework="plain",
@@ -69,6 +66,10 @@ def training(batch_size, options):
         epoch = next(epochs)
         for first in range(0, EXPERIMENT.samples, batch_size):
             if epoch == 2 and first > 0:
+                if batch_size == RAISES:
+                    raise ValueError("the third wheel,\nas planned")
+                if batch_size == OUT_OF_MEMORY:
+                    raise MemoryError("out of memory")
                 come_to_a_bad_end(batch_size)
             yield (range(first, min(first + batch_size, EXPERIMENT.samples)),)
 
@@ -77,22 +78,6 @@ def training(batch_size, options):
         return 1.0
 
     return Epochs(step, batches, EXPERIMENT.samples, rewind=lambda: None)
-
-
-def come_to_a_bad_end(batch_size):
-    signals = {KILLED: "SIGKILL", TERMINATED: "SIGTERM", STOPPED: "SIGSTOP"}
-    if batch_size == RAISES:
-        raise ValueError("the third wheel,\nas planned")
-    if batch_size == OUT_OF_MEMORY:
-        raise MemoryError("out of memory")
-    if batch_size == REAL_TIME_SIGNAL:
-        os.kill(os.getpid(), signal.SIGRTMIN + 3)
-    if batch_size in (STUCK, STOPPED):
-        Path("stuck.pid").write_text(str(os.getpid()))
-    if batch_size in signals:
-        os.kill(os.getpid(), getattr(signal, signals[batch_size]))
-    if batch_size == STUCK:
-        time.sleep(600)
 
 
 if __name__ == "__main__":

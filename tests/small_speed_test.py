@@ -8,14 +8,11 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 from speed_test import Epochs, Experiment, clock, main
+from tests.bad_ends import NOT_FINITE, OUT_OF_MEMORY, RAISES, WORKER_KILLED, come_to_a_bad_end
 
 clock.COMPUTE_SECONDS = 0.3  # nobody compares these figures
-
-RAISES, KILLED, OUT_OF_MEMORY, NOT_FINITE, STUCK = 3, 4, 5, 6, 7
-REAL_TIME_SIGNAL, TERMINATED, STOPPED, WORKER_KILLED = 21, 22, 23, 24
 
 EXPERIMENT = Experiment(
     framework="pytorch",
@@ -46,6 +43,12 @@ def training(batch_size, options):
         epoch = next(epochs)
         for number, batch in enumerate(data.split(batch_size)):
             if epoch == 2 and number == 1:
+                if batch_size == RAISES:
+                    raise ValueError("the third wheel,\nas planned")
+                if batch_size == OUT_OF_MEMORY:
+                    torch.empty(2**50)
+                if batch_size == WORKER_KILLED:
+                    kill_a_loader_process()
                 come_to_a_bad_end(batch_size)
             yield (batch * float("nan"),) if epoch == 2 and batch_size == NOT_FINITE else (batch,)
 
@@ -60,26 +63,6 @@ def training(batch_size, options):
         return loss.detach()
 
     return Epochs(step, batches, EXPERIMENT.samples, rewind=lambda: None)
-
-
-def come_to_a_bad_end(batch_size):
-    import torch
-
-    signals = {KILLED: "SIGKILL", TERMINATED: "SIGTERM", STOPPED: "SIGSTOP"}
-    if batch_size == RAISES:
-        raise ValueError("the third wheel,\nas planned")
-    if batch_size == OUT_OF_MEMORY:
-        torch.empty(2**50)
-    if batch_size == REAL_TIME_SIGNAL:
-        os.kill(os.getpid(), signal.SIGRTMIN + 3)
-    if batch_size == WORKER_KILLED:
-        kill_a_loader_process()
-    if batch_size in (STUCK, STOPPED):
-        Path("stuck.pid").write_text(str(os.getpid()))
-    if batch_size in signals:
-        os.kill(os.getpid(), getattr(signal, signals[batch_size]))
-    if batch_size == STUCK:
-        time.sleep(600)
 
 
 def kill_a_loader_process():
