@@ -42,6 +42,7 @@ EXPERIMENT = Experiment(
     samples_are="images of 32x32",
     results="results_pytorch_cv",
     epochs=5,
+    switches=("precision", "compile", "channels_last", "processes"),
     batch_sizes=(16, 32, 64, 128, 256, 512, 1024),
     smallest_batch=2,  # 32x32 pixels end as one: PyTorch's batch normalisation finds no variance in a single value
 )

@@ -55,6 +55,7 @@ EXPERIMENT = Experiment(
     samples_are="reviews of 512 tokens",
     results="results_pytorch_nlp",
     epochs=3,
+    switches=("precision", "compile", "processes"),
     batch_sizes=(16, 32, 64, 128, 256, 512),
 )
 

@@ -47,6 +47,7 @@ EXPERIMENT = Experiment(
     samples_are="images of 32x32",
     results="results_tensorflow_cv",
     epochs=5,
+    switches=("precision", "compile", "channels_last", "processes"),
     batch_sizes=(16, 32, 64, 128, 256, 512, 1024),
 )
 

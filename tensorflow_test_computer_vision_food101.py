@@ -52,6 +52,7 @@ EXPERIMENT = Experiment(
     samples_are="JPEGs, resized to 224x224",
     results="results_tensorflow_cv",
     epochs=3,
+    switches=("precision", "compile", "channels_last", "processes"),
     batch_sizes=(32, 64, 128),
 )
 

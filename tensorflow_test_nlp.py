@@ -53,6 +53,7 @@ EXPERIMENT = Experiment(
     samples_are="reviews of 200 tokens",
     results="results_tensorflow_nlp",
     epochs=3,
+    switches=("precision", "compile", "processes"),
     batch_sizes=(16, 32, 64, 128),
 )
 

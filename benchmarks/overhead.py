@@ -44,6 +44,7 @@ sys.path.insert(0, str(ROOT))
 from speed_test import Epochs, KerasFit, Options, frameworks  # noqa: E402
 from speed_test.clock import Clock  # noqa: E402
 from speed_test.command_line import parse  # noqa: E402
+from speed_test.experiment import TrainingStep  # noqa: E402
 from speed_test.scripts import speed_tests  # noqa: E402
 
 # Batch size and steps of a round of (a), so that a round takes some seconds on a CPU. Others have batch size 32 and
@@ -151,9 +152,9 @@ class Bench(Clock):
         self.rows: list[dict] = []
         self.parent = Parent(options.device)
 
-    def get_ready(self, step, first, samples, rewind) -> None:
-        self.step, self.first = step, first
-        super().get_ready(step, first, samples, rewind)
+    def get_ready(self, step: TrainingStep) -> None:
+        self.step, self.first = step.run, step.first
+        super().get_ready(step)
 
     def begin(self) -> None:
         self.parent.begin()
@@ -328,7 +329,7 @@ def show_estimate(script: Script, rounds: int) -> None:
     script.on_samples(ESTIMATE_SAMPLES)
     options = script.options()
     bench, epochs = Bench(script, options, 32), script.training(32, options)
-    bench.get_ready(epochs.step, next(iter(epochs.batches())), epochs.samples, epochs.rewind)
+    bench.get_ready(bench.step_of(epochs))
     whole: list[float] = []
     estimated: list[float] = []
     for limit, seconds in ((ESTIMATE_SECONDS, estimated), (None, whole)) * max(1, rounds // 3):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from speed_test import screen, steady
 from speed_test.epoch import Epoch, now_in_utc, stopped_seconds, stops
+from speed_test.experiment import TrainingStep
 from speed_test.screen import progress_bar, working
 from speed_test.until import Until
 
@@ -82,10 +83,21 @@ class Clock:
     def send_row(self, row: dict, is_last: bool = False) -> None:
         """Hand a row to the parent; return when it is safe. Columns of the last one may follow, see `finish`."""
         facts = {
+            **self._roofline(row),
             "peak_memory_gb": self.framework.peak_memory_gb(self.options.device),
             "cpu_fallback": self.framework.cpu_fallback(),
         }
         self._send("held" if is_last else "row", {**row, **facts})
+
+    def _roofline(self, row: dict) -> dict[str, float]:
+        """How near a row is to what the device can do at all."""
+        rate, gflop, ceiling = (
+            row.get(column) for column in ("samples_per_second", "gflop_per_sample", "matmul_tflops")
+        )
+        if not rate or not gflop:
+            return {}
+        tflops = rate * gflop / 1000
+        return {"tflops": tflops, "matmul_share": tflops / ceiling} if ceiling else {"tflops": tflops}
 
     def finish(self, once_more: bool) -> None:
         """Measure the compute limit `once_more`, after the last epoch: a machine that has slowed down shows. That
@@ -101,31 +113,45 @@ class Clock:
         Raises ValueError if the data are less than one batch, FloatingPointError if the loss of an epoch is not
         finite.
         """
-        self.shared["compiled"] = False
-        first = epochs.to_device(*next(iter(epochs.batches())))
-        self.get_ready(epochs.step, first, epochs.samples, epochs.rewind)
+        self.get_ready(self.step_of(epochs))
         for number in self.epoch_numbers():
             if not self.time_epoch(number, epochs):
                 break
+
+    def step_of(self, epochs: "Epochs") -> TrainingStep:
+        """The step of `epochs` on its own."""
+        self.shared["compiled"] = self.options.compile
+        first = epochs.to_device(*next(iter(epochs.batches())))
+        return TrainingStep(
+            run=epochs.step,
+            loss=lambda *batch: float(epochs.step(*batch)),
+            first=first,
+            samples=epochs.samples,
+            rewind=epochs.rewind,
+            flop=partial(self.framework.count_flop, epochs.step, first),
+        )
 
     def epoch_numbers(self) -> list[int]:
         """The epochs to time, from 1: all of --epochs but those that --resume has found in the CSV."""
         done = {epoch for batch_size, epoch in self.options.done if batch_size == str(self.batch_size)}
         return [number for number in range(1, self.options.epochs + 1) if str(number) not in done]
 
-    def get_ready(self, step: Callable[..., Any], first: "Batch", samples: int, rewind: Callable[[], None]) -> None:
-        """Everything that comes before the first epoch: warm up, measure the compute limit, rewind.
-
-        `first` is the first batch of an epoch over `samples` samples, on the device; the rest as in `Epochs`.
-        """
-        if samples < (self.batch_size or 1):
-            raise ValueError(f"the data have {samples:,} samples, fewer than a batch")
-        self.shared["warmup_seconds"] = self.warm_up(step, self.shapes(first, samples))
-        self._measure_limit = partial(self.compute_limit, step, first)
+    def get_ready(self, step: TrainingStep) -> None:
+        """Everything that comes before the first epoch: warm up, measure the compute limit, rewind."""
+        if step.samples < (self.batch_size or 1):
+            raise ValueError(f"the data have {step.samples:,} samples, fewer than a batch")
+        self.count_operations(step)
+        self.shared["warmup_seconds"] = self.warm_up(step.run, self.shapes(step.first, step.samples))
+        self._measure_limit = partial(self.compute_limit, step.run, step.first)
         self.rate = self._measure_limit()
         self.shared["compute_samples_per_second"] = self.rate
-        rewind()
+        step.rewind()
         self._send("rate", self.rate)
+
+    def count_operations(self, step: TrainingStep) -> None:
+        """Note how many floating-point operations a sample takes."""
+        flop = step.flop()
+        self.shared["gflop_per_sample"] = flop and flop / len(step.first[0]) / 1e9
 
     def shapes(self, first: "Batch", samples: int) -> list["Batch"]:
         """A batch of every shape that the epoch will have: the full one, and the last one if that is smaller."""
@@ -136,17 +162,29 @@ class Clock:
         return [first, tuple(part[:rest] for part in first)] if rest and reaches_last else [first]
 
     def warm_up(self, step: Callable[..., Any], batches: list["Batch"]) -> float:
-        """Train a few steps on each of `batches`; return how many seconds that took."""
+        """Train a few steps on each of `batches`; return how many seconds that took.
+
+        Compiling happens in the first step on each shape. How much longer that takes than the last one on this shape
+        is taken for the time of compiling.
+        """
+        compiling = 0.0
         with working(f"batch size {self.batch_size}, warming up"):
             start = time.perf_counter()
             for batch in batches:
-                since = time.perf_counter()
+                since = last = time.perf_counter()
+                seconds: list[float] = []
                 for _ in range(WARMUP_STEPS):
                     step(*batch)
                     self.wait()
                     self.alive()
-                    if time.perf_counter() - since > WARMUP_SECONDS:
+                    seconds.append(time.perf_counter() - last)
+                    last += seconds[-1]
+                    # After a step that was compiled there has to be one that only trains.
+                    if last - since > WARMUP_SECONDS and not (self.shared.get("compiled") and len(seconds) == 1):
                         break
+                compiling += seconds[0] - seconds[-1]
+            if self.shared.get("compiled"):
+                self.shared["compile_seconds"] = max(compiling, 0.0)
             return time.perf_counter() - start
 
     def compute_limit(self, step: Callable[..., Any], batch: "Batch") -> float:

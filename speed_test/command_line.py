@@ -3,17 +3,39 @@
 import argparse
 import contextlib
 import difflib
-import math
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
+from speed_test.arguments import (
+    argument,
+    batch_sizes,
+    cooldown,
+    existing_file,
+    one_of,
+    percent,
+    processes,
+    quoted,
+    seconds,
+    whole_number,
+)
 from speed_test.experiment import Experiment
 from speed_test.screen import reason
+from speed_test.switches import PRECISIONS
 
-Value = TypeVar("Value")
+__all__ = [
+    "BadInput",
+    "Options",
+    "Parser",
+    "argument",
+    "existing_file",
+    "make_parser",
+    "one_of",
+    "parse",
+    "whole_number",
+]
 
 
 class BadInput(Exception):
@@ -39,6 +61,11 @@ class Options(argparse.Namespace):
     runs: int
     until: float | None
     cooldown: float | str | None
+    precision: str
+    compile: bool
+    channels_last: bool
+    best: bool
+    processes: int | str
     # What --resume has found of this run in the CSV: the cells of Experiment.identity, of each row that need not be
     # measured again.
     done: frozenset[tuple[str, ...]]
@@ -74,104 +101,9 @@ class Parser(argparse.ArgumentParser):
         flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
         flag = argument.split("=")[0]
         if not flag.startswith("-"):
-            return f"{_quoted(argument)} belongs to no option; write --option=value, with quotes around a list"
+            return f"{quoted(argument)} belongs to no option; write --option=value, with quotes around a list"
         near = difflib.get_close_matches(flag, flags, n=1)
-        return f"there is no option {_quoted(flag)}; " + (f"did you mean {near[0]}?" if near else "see --help")
-
-
-def _quoted(text: object) -> str:
-    """`text` in quotes, cut if it would fill the screen."""
-    text = str(text)
-    return repr(text if len(text) <= 80 else text[:77] + "...")
-
-
-def argument(convert: Callable[[str], Value], right: str) -> Callable[[str], Value]:
-    """Turn `convert` into an argparse type whose error names the value and says what is `right`."""
-
-    def parse(text: str) -> Value:
-        try:
-            return convert(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{_quoted(text)} is not {right}") from None
-
-    return parse
-
-
-def whole_number(lowest: int) -> Callable[[str], int]:
-    """An argparse type: a whole number from `lowest` up."""
-
-    def convert(text: str) -> int:
-        number = int(text)
-        if number < lowest:
-            raise ValueError
-        return number
-
-    return argument(convert, f"a whole number from {lowest} up")
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError
-    return number
-
-
-def _percent(text: str) -> float:
-    number = float(text.removesuffix("%"))
-    if not 0 < number < 100:
-        raise ValueError
-    return number / 100
-
-
-def _cooldown(text: str) -> float | str:
-    return text if text == "auto" else _seconds(text)
-
-
-def one_of(*words: str) -> Callable[[str], str]:
-    """An argparse type: one of `words`."""
-
-    def convert(text: str) -> str:
-        if text not in words:
-            raise ValueError
-        return text
-
-    return argument(convert, "one of " + ", ".join(words))
-
-
-def existing_file(text: str) -> Path:
-    """An argparse type: a file that is there."""
-    shown = text if text.isprintable() and len(text) <= 80 else _quoted(text)
-    if os.path.isdir(text):  # unlike pathlib's, these take a name that is too long for any file
-        raise argparse.ArgumentTypeError(f"{shown} is a folder; name a file in it")
-    if not os.path.isfile(text):
-        raise argparse.ArgumentTypeError(f"{shown} is not there; name a file, or leave the option out")
-    return Path(text)
-
-
-def _batch_sizes(samples: int, smallest: int) -> Callable[[str], tuple[int, ...]]:
-    def parse(text: str) -> tuple[int, ...]:
-        if not text.strip():
-            raise argparse.ArgumentTypeError('names no batch size; write for example "32, 64"')
-        sizes: list[int] = []
-        for part in text.split(","):
-            try:
-                size = whole_number(1)(part)
-            except argparse.ArgumentTypeError:
-                raise argparse.ArgumentTypeError(
-                    f"{_quoted(part.strip())} in {_quoted(text)} is not a whole number from 1 up; "
-                    'write for example "32, 64"'
-                ) from None
-            if size > samples:
-                raise argparse.ArgumentTypeError(f"{size} is more than the {samples:,} samples of an epoch")
-            if size < smallest or 0 < samples % size < smallest:
-                last = "" if size < smallest else f"leaves a last batch of {samples % size}, which "
-                raise argparse.ArgumentTypeError(f"{size} {last}is too small: a batch needs {smallest} samples")
-            if size in sizes:
-                raise argparse.ArgumentTypeError(f"{size} is there twice in {_quoted(text)}; name each size once")
-            sizes.append(size)
-        return tuple(sizes)
-
-    return parse
+        return f"there is no option {quoted(flag)}; " + (f"did you mean {near[0]}?" if near else "see --help")
 
 
 def make_parser(experiment: Experiment, description: str) -> Parser:
@@ -181,6 +113,7 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         _add_training_options(parser, experiment)
     else:
         parser.set_defaults(epochs=1, batch_sizes=(), max_steps=None, time_limit=None)
+    _add_switches(parser, experiment.switches)
     _add_data_options(parser, experiment.real_data)
     parser.add_argument(
         "--device",
@@ -196,7 +129,7 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
     )
     parser.add_argument(
         "--stall_timeout",
-        type=argument(_seconds, "a number of seconds above 0"),
+        type=seconds,
         default=1800.0,
         metavar="SECONDS",
         help="end a batch size in which no step has ended for so long (default: 1800)",
@@ -218,18 +151,52 @@ def _add_options_of_trust(parser: Parser, row_is: str) -> None:
     )
     parser.add_argument(
         "--until",
-        type=argument(_percent, "a percentage above 0 and below 100, such as 2%"),
+        type=percent,
         metavar="PERCENT",
         help=f"stop before the last {row_is} once the figure is sure to so many percent, such as 2%%, or can get no "
         "surer",
     )
     parser.add_argument(
         "--cooldown",
-        type=argument(_cooldown, "a number of seconds above 0, or auto"),
+        type=cooldown,
         metavar="SECONDS",
         help="rest so long before the next batch size and run; auto: until the machine is as cool as at the start, "
         "5 minutes at most",
     )
+
+
+def _add_switches(parser: Parser, offered: tuple[str, ...]) -> None:
+    """Add the options that say how the work is done, as far as a test has them; the others keep their defaults."""
+    parser.set_defaults(precision=PRECISIONS[0], compile=False, channels_last=False, best=False, processes=1)
+    if "precision" in offered:
+        parser.add_argument(
+            "--precision",
+            type=one_of(*PRECISIONS),
+            metavar="TYPE",
+            help=f"numbers that most of the work is done in: {', '.join(PRECISIONS)} (default: %(default)s)",
+        )
+    if "compile" in offered:
+        parser.add_argument("--compile", action="store_true", help="compile the training step before it is timed")
+    if "channels_last" in offered:
+        parser.add_argument(
+            "--channels_last",
+            action="store_true",
+            help="keep the colours of each pixel side by side in memory, in place of one plane for each",
+        )
+    if offered:
+        parser.add_argument(
+            "--best",
+            action="store_true",
+            help="try all that this device can do of these at each batch size, and measure with the fastest",
+        )
+    if "processes" in offered:
+        parser.add_argument(
+            "--processes",
+            type=processes,
+            metavar="N",
+            help="train in so many processes together, each with the whole batch size; all: one for each GPU "
+            "(default: %(default)s)",
+        )
 
 
 def _add_training_options(parser: Parser, experiment: Experiment) -> None:
@@ -244,7 +211,7 @@ def _add_training_options(parser: Parser, experiment: Experiment) -> None:
     )
     parser.add_argument(
         "--batch_sizes",
-        type=_batch_sizes(experiment.samples, experiment.smallest_batch),
+        type=batch_sizes(experiment.samples, experiment.smallest_batch),
         default=experiment.batch_sizes,
         metavar='"A, B"',
         help=f'how many samples a training step takes; each size is timed on its own (default: "{sizes}")',
@@ -257,7 +224,7 @@ def _add_training_options(parser: Parser, experiment: Experiment) -> None:
     )
     parser.add_argument(
         "--time_limit",
-        type=argument(_seconds, "a number of seconds above 0"),
+        type=seconds,
         metavar="SECONDS",
         help="stop each epoch after so many seconds and estimate the rest: for slow machines",
     )
@@ -304,8 +271,26 @@ def parse(
     if add_options:
         add_options(parser)
     options = parser.parse_args(arguments)
+    _check_switches(parser, options)
     _check_folders(parser, options, experiment.results)
     return options
+
+
+def _check_switches(parser: Parser, options: Options) -> None:
+    """Exit with status 2 if --best stands beside an option that it makes no sense with."""
+    if not options.best:
+        return
+    for flag, given in (
+        ("--precision", options.precision != PRECISIONS[0]),
+        ("--compile", options.compile),
+        ("--channels_last", options.channels_last),
+    ):
+        if given:
+            parser.error(f"--best: it tries {flag} itself; leave one of the two out")
+    if options.processes != 1:
+        parser.error("--best: it tries one process; measure with --processes and the options that it finds")
+    if options.resume:
+        parser.error("--best: it chooses anew each time, so there is nothing to --resume; leave one of the two out")
 
 
 def _check_folders(parser: Parser, options: Options, results: str) -> None:
@@ -313,12 +298,12 @@ def _check_folders(parser: Parser, options: Options, results: str) -> None:
     try:
         _check_folder(options.data_dir)
     except OSError as error:
-        parser.error(f"--data_dir: {_quoted(options.data_dir)} cannot be read ({reason(error)}); name another folder")
+        parser.error(f"--data_dir: {quoted(options.data_dir)} cannot be read ({reason(error)}); name another folder")
     try:
         check_writable(options.results_dir / results)
     except OSError as error:
         parser.error(
-            f"--results_dir: {_quoted(options.results_dir)} cannot be written ({reason(error)}); name another folder"
+            f"--results_dir: {quoted(options.results_dir)} cannot be written ({reason(error)}); name another folder"
         )
 
 

@@ -14,8 +14,9 @@ class Experiment:
     `framework` names a module in speed_test/frameworks/. `samples` is how many an epoch has, and `samples_are`
     completes "50,000 ..." for a reader. `results` is the folder below --results_dir. `epochs` and `batch_sizes` are
     the defaults; a test without batch sizes hands back `Repeats`. `smallest_batch` is how many samples a training
-    step needs. `real_data` is what readers call the real data (by default the data set's name), and `row_is` what a
-    row measures.
+    step needs. `switches` are the options on how the work is done that the script obeys, of "precision", "compile",
+    "channels_last" and "processes"; the others are not on its command line. `real_data` is what readers call the real
+    data (by default the data set's name), and `row_is` what a row measures.
 
     `figure` is the column that machines are compared by, `unit` says what it counts, and `better` is "lower" or
     "higher". `columns` are those of the CSV (None: the ones of a training test).
@@ -37,6 +38,7 @@ class Experiment:
     epochs: int = 1
     batch_sizes: tuple[int, ...] = ()
     smallest_batch: int = 1
+    switches: tuple[str, ...] = ()
     precision: str = "float32"
     real_data: str = ""
     row_is: str = "epoch"
@@ -82,6 +84,23 @@ class Epochs:
     rewind: Callable[[], None]
     to_device: Callable[..., Batch] = _unchanged
     after: Callable[[], str] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """A training step on its own: what warm-up, the compute limit and --best train with. No script makes one.
+
+    `run(*batch)` trains on a batch and returns at once, `loss(*batch)` trains and returns the loss as a number.
+    `first` is the first batch of an epoch over `samples` samples, on the device. `rewind()` is as in `Epochs`.
+    `flop()` returns the floating-point operations of a step on `first`, None if nothing counts them.
+    """
+
+    run: Callable[..., Any]
+    loss: Callable[..., float]
+    first: Batch
+    samples: int
+    rewind: Callable[..., None]
+    flop: Callable[[], float | None]
 
 
 @dataclass(frozen=True)

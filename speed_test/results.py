@@ -18,7 +18,12 @@ MEASUREMENT_VERSION = 1
 # Which test a row belongs to. Two rows that differ here are never in one table.
 TEST = ("experiment", "framework", "model", "dataset", "input_size", "figure", "unit", "better")
 # Settings that change how much work a figure stands for, or how it is done. Add new ones here.
-SWITCHES = ("precision", "tf32", "compiled", "threads", "gpu_layers", "answer_token_len", "context", "data_checksum")
+SWITCHES = (
+    *("precision", "tf32", "compiled", "channels_last", "num_processes", "num_nodes"),
+    *("threads", "gpu_layers", "answer_token_len", "context", "data_checksum"),
+)
+# What rows mean that do not say it, because they are older than the column, or of a test without the switch.
+USUAL = {"precision": "float32", "channels_last": "False", "num_processes": "1", "num_nodes": "1"}
 # Which machine it is, more finely than by its name: two hosts of a cloud may both call their processor "AMD EPYC".
 HOST = ("cpu_model", "virtual")
 # What these columns may say, from good to bad.
@@ -112,6 +117,15 @@ TRAINING = {
     "data_checksum": "mismatch if the real data are not the published files, as their checksum says",
     "block_samples_per_second": "samples per second in each block of about a second, in their order; 60 at most",
     "compute_samples_per_second_after": "the compute limit once more after the last epoch, in the row of that epoch",
+    "channels_last": "True if the colours of a pixel lie side by side in memory (--channels_last)",
+    "compile_seconds": "the part of warmup_seconds that compiling took",
+    "num_processes": "processes that trained together; samples_per_second is of all of them",
+    "num_nodes": "machines that they ran on",
+    "global_batch_size": "samples in a step of all processes: batch_size is of one",
+    "gflop_per_sample": "floating-point operations of a training step for each sample, in billions",
+    "tflops": "trillions of floating-point operations a second that this comes to",
+    "matmul_tflops": "the same of a large matrix product in the same precision, in all processes: the device's ceiling",
+    "matmul_share": "tflops as a part of matmul_tflops",
     **_TRUST,
 }
 COLUMNS = tuple(TRAINING)
@@ -153,6 +167,8 @@ GENERATION = {
     **_COMPARED,
     "other_sweeps": TRAINING["other_sweeps"],
     **_TRUST,
+    "memory_gb_per_second": "billions of bytes a second that a large copy reads and writes: the memory's ceiling",
+    "memory_share": "the weights' bytes times generation_tokens_per_second, as a part of memory_gb_per_second",
 }
 GENERATION_COLUMNS = tuple(GENERATION)
 

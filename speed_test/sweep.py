@@ -143,7 +143,7 @@ def _shared_columns(
         "model": experiment.model,
         "dataset": experiment.dataset,
         "input_size": experiment.input_size,
-        "precision": experiment.precision,
+        **_switch_columns(experiment, options),
         "data": options.data,
         "device": device.type,
         **asdict(here),
@@ -154,6 +154,15 @@ def _shared_columns(
         "unit": experiment.unit,
         "better": experiment.better,
         **experiment.facts,
+    }
+
+
+def _switch_columns(experiment: Experiment, options: Options) -> dict[str, object]:
+    """The columns on how the work is done; those of switches that a script does not have stay empty."""
+    offered = experiment.switches
+    return {
+        "precision": options.precision if "precision" in offered else experiment.precision,
+        "channels_last": options.channels_last if "channels_last" in offered else None,
     }
 
 
@@ -179,17 +188,20 @@ def _prepare_child(
     send: Send, experiment: Experiment, options: Options, load_data: LoadData, describe: Describe | None
 ) -> None:
     try:
-        device = frameworks.load(experiment.framework).describe_device(options.device)
+        framework = frameworks.load(experiment.framework)
+        device = framework.describe_device(options.device)
         options = options.changed(device=device.type)
+        for warning in framework.check_switches(options):
+            send("warning", warning)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", sources.DataWarning)
             data, why_not_real = sources.choose(options, load_data)
         if why_not_real:
             what = "DATA" if experiment.dataset else "MODEL"
             send("warning", f"SYNTHETIC {what}, not {experiment.real_data}: {why_not_real}")
-        for warning in caught:
-            if issubclass(warning.category, sources.DataWarning):
-                send("warning", str(warning.message))
+        for note in caught:
+            if issubclass(note.category, sources.DataWarning):
+                send("warning", str(note.message))
         send("experiment", describe(options.changed(data=data)) if describe else experiment)
         send("device", device)
         send("data", data)
@@ -204,8 +216,11 @@ def _train_child(
     framework = frameworks.load(experiment.framework)
     framework.start(options.device)
     notice_stops()
-    timed = training(batch_size, options)
     clock = Clock(experiment, options, batch_size, framework, send)
+    if batch_size is not None and options.epochs:
+        # Before the model is there, so that its memory peaks are its own.
+        clock.shared["matmul_tflops"] = framework.matmul_tflops(options)
+    timed = training(batch_size, options)
     if isinstance(timed, Epochs):
         clock.time_epochs(timed)
     elif isinstance(timed, KerasFit):

@@ -41,6 +41,15 @@ class Plain:
     def describe_device(self, wanted):
         return Device("cpu", self.NAME, "1.0")
 
+    def check_switches(self, options):
+        return []
+
+    def count_flop(self, step, batch):
+        return None
+
+    def matmul_tflops(self, options):
+        return None
+
     def wait(self, device):
         pass
 

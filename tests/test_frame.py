@@ -25,16 +25,18 @@ ARROWS = {
     "results": set(),
     "scripts": set(),
     "machine": {"sensors"},
-    "command_line": {"experiment", "screen"},
+    "switches": set(),
+    "arguments": set(),
+    "command_line": {"experiment", "screen", "arguments", "switches"},
     "child": {"screen"},
     "epoch": {"screen", "steady"},
     "until": {"screen", "steady"},
-    "clock": {"screen", "steady", "epoch", "until"},
+    "clock": {"experiment", "screen", "steady", "epoch", "until"},
     "cooldown": {"child", "results", "screen", "state"},
     "rows": {"child", "command_line", "epoch", "experiment", "report", "resume", "results", "screen", "state"},
     "advice": {"faults", "results", "screen", "steady", "verdict"},
     "resume": {"results", "verdict"},
-    "frameworks": {"frameworks", "machine", "command_line"},
+    "frameworks": {"experiment", "frameworks", "machine", "command_line", "switches"},
     "data": {"data", "machine", "screen", "command_line"},
     "report": {"screen", "experiment", "command_line", "machine", "results", "verdict", "faults", "advice"},
     "sweep": {"child", "clock", "epoch", "rows", "cooldown", "until", "state", "results", "resume", "report", "screen"}
@@ -128,7 +130,8 @@ def test_every_framework_fulfils_the_protocol(name):
     module = frameworks.load(name)
     protocol = KerasFramework if name == "tensorflow" else Framework
     assert module.NAME
-    for function in ("start", "describe_device", "wait", "peak_memory_gb", "cpu_fallback", "time_fit"):
+    of_all = ("start", "describe_device", "check_switches", "count_flop", "matmul_tflops", "wait", "peak_memory_gb")
+    for function in (*of_all, "cpu_fallback", "time_fit", "keras_step"):
         if hasattr(protocol, function):
             wanted = list(inspect.signature(getattr(protocol, function)).parameters)[1:]
             assert list(inspect.signature(getattr(module, function)).parameters) == wanted

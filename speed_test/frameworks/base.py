@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 from speed_test.machine import GIB, Device
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from speed_test.clock import Clock
-    from speed_test.experiment import KerasFit
+    from speed_test.command_line import Options
+    from speed_test.experiment import Batch, KerasFit, TrainingStep
 
 
 class Framework(Protocol):
@@ -27,6 +30,20 @@ class Framework(Protocol):
         Raises BadInput if there is no such device.
         """
 
+    def check_switches(self, options: "Options") -> list[str]:
+        """Try on the device what --precision, --compile, --channels_last and --processes ask of it.
+
+        Returns a sentence for each that is known to be slow or wrong there. Raises BadInput for what cannot be done.
+        """
+
+    def count_flop(self, step: "Callable", batch: "Batch") -> float | None:
+        """Floating-point operations of one training step of `Epochs`, by the framework's own counter; a multiplication
+        and an addition are two. None where nothing counts them. May train a step."""
+
+    def matmul_tflops(self, options: "Options") -> float | None:
+        """Trillions of floating-point operations a second in a large matrix product with the precision, and the TF32,
+        of the options: the device's own ceiling. None where nothing tells."""
+
     def wait(self, device: str) -> None:
         """Return once the device has done all that it was given."""
 
@@ -43,6 +60,9 @@ class KerasFramework(Framework, Protocol):
 
     def time_fit(self, clock: "Clock", fit: "KerasFit") -> None:
         """Train with `model.fit`, and send a row for each epoch."""
+
+    def keras_step(self, fit: "KerasFit", device: str) -> "TrainingStep":
+        """The step of `fit` on its own, compiled as Keras compiles it, with its first batch on the device."""
 
 
 def process_peak_memory_gb() -> float | None:

@@ -9,7 +9,7 @@ import ctypes
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from speed_test.machine import GIB, Device, nvidia_gpu, nvidia_uuid, performance
 
 if TYPE_CHECKING:
     from speed_test.command_line import Options, Parser
+    from speed_test.experiment import Batch
 
 NAME = "llama.cpp"
 OFFLOAD_ALL = 999  # more layers than any model has
@@ -50,6 +51,21 @@ def describe_device(wanted: str) -> Device:
         return Device(kind, NAME, version, needs=f"install it anew for the GPU: {install}")
     name, cores, memory_bytes = nvidia_gpu()
     return Device(kind, NAME, version, name, cores, memory_bytes, uuid=nvidia_uuid())
+
+
+def check_switches(options: "Options") -> list[str]:
+    """It has none."""
+    return []
+
+
+def count_flop(step: Callable, batch: "Batch") -> float | None:
+    """Nothing is trained."""
+    return None
+
+
+def matmul_tflops(options: "Options") -> float | None:
+    """Nothing is trained."""
+    return None
 
 
 def wait(device: str) -> None:

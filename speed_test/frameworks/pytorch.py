@@ -13,6 +13,9 @@ from speed_test.machine import GIB, Device
 if TYPE_CHECKING:
     import torch
 
+    from speed_test.command_line import Options
+    from speed_test.experiment import Batch
+
 NAME = "PyTorch"
 
 
@@ -75,6 +78,21 @@ def describe_device(wanted: str) -> Device:
         uuid=str(gpu.uuid),
         tf32=torch.version.cuda is not None and (gpu.major, gpu.minor) >= (8, 0) and allowed,
     )
+
+
+def check_switches(options: "Options") -> list[str]:
+    """To do."""
+    return []
+
+
+def count_flop(step: Callable, batch: "Batch") -> float | None:
+    """To do."""
+    return None
+
+
+def matmul_tflops(options: "Options") -> float | None:
+    """To do."""
+    return None
 
 
 def wait(device: str) -> None:

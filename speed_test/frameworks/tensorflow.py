@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from speed_test.command_line import BadInput
+from speed_test.experiment import TrainingStep
 from speed_test.frameworks.base import process_peak_memory_gb
 from speed_test.machine import GIB, Device, nvidia_gpu, nvidia_uuid
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     import keras
 
     from speed_test.clock import Clock
-    from speed_test.experiment import KerasFit
+    from speed_test.command_line import Options
+    from speed_test.experiment import Batch, KerasFit
 
 NAME = "TensorFlow"
 
@@ -102,6 +104,21 @@ def describe_device(wanted: str) -> Device:
     )
 
 
+def check_switches(options: "Options") -> list[str]:
+    """To do."""
+    return []
+
+
+def count_flop(step: Callable, batch: "Batch") -> float | None:
+    """To do."""
+    return None
+
+
+def matmul_tflops(options: "Options") -> float | None:
+    """To do."""
+    return None
+
+
 def wait(device: str) -> None:
     """Return once the device has done all that it was given."""
     import tensorflow as tf
@@ -153,6 +170,34 @@ def time_fit(clock: "Clock", fit: "KerasFit") -> None:
     fit.model.fit(fit.batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback(clock, fit)])
 
 
+def keras_step(fit: "KerasFit", device: str) -> TrainingStep:
+    """The step of `fit` on its own, compiled as Keras compiles it, with its first batch on the device."""
+    import tensorflow as tf
+
+    # For batches of any size, so that the last, smaller one does not trace the step again.
+    function = tf.function(
+        fit.model.train_step,
+        input_signature=[fit.batches.element_spec],
+        jit_compile=fit.model.jit_compile,
+        autograph=False,
+    )
+    with tf.device("CPU:0" if device == "cpu" else "GPU:0"):
+        first = tuple(tf.identity(part) for part in next(iter(fit.batches)))
+
+    def loss(*batch) -> float:
+        fit.model.reset_metrics()
+        return float(function(batch)["loss"])
+
+    return TrainingStep(
+        run=lambda *batch: function(batch),
+        loss=loss,
+        first=first,
+        samples=fit.samples,
+        rewind=rewind_of(fit.model),
+        flop=lambda: None,
+    )
+
+
 def callback(clock: "Clock", fit: "KerasFit") -> "keras.callbacks.Callback":
     """The clock as a callback of `model.fit`: it warms up, measures the compute limit, and sends a row for each epoch.
 
@@ -162,26 +207,17 @@ def callback(clock: "Clock", fit: "KerasFit") -> "keras.callbacks.Callback":
     `fit` would read them after each step, and so make the device wait.
     """
     import keras
-    import tensorflow as tf
 
     class Timed(keras.callbacks.Callback):
         def on_train_begin(self, logs=None) -> None:
-            # For batches of any size, so that the last, smaller one does not trace the step again.
-            self.step = tf.function(
-                self.model.train_step,
-                input_signature=[fit.batches.element_spec],
-                jit_compile=self.model.jit_compile,
-                autograph=False,
-            )
+            step = keras_step(fit, clock.options.device)
+            self.step = step.run
             self.model.train_function = self.train_function
             # `fit` drops an epoch's iterator when the next epoch has begun, and TensorFlow may need seconds to
             # delete it. Held here as well, it is deleted after the clock has stopped.
             self.iterators: list[Iterator] = []
-            with tf.device("CPU:0" if clock.options.device == "cpu" else "GPU:0"):
-                first = tuple(tf.identity(part) for part in next(iter(fit.batches)))
             clock.shared["compiled"] = self.model.jit_compile
-            clock.shared["precision"] = self.model.compute_dtype
-            clock.get_ready(lambda *batch: self.step(batch), first, fit.samples, rewind_of(self.model))
+            clock.get_ready(step)
 
         def on_epoch_begin(self, epoch, logs=None) -> None:
             self.epoch = clock.epoch(clock.epoch_numbers()[epoch], fit.samples).start()
@@ -194,7 +230,7 @@ def callback(clock: "Clock", fit: "KerasFit") -> "keras.callbacks.Callback":
                 batch = self.epoch.next_batch(batches)
                 if batch is None:
                     raise StopIteration
-                self.step(batch)
+                self.step(*batch)
             except BaseException:
                 self.epoch.close()
                 raise
