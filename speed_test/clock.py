@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from speed_test import screen, steady
+from speed_test import best, screen, steady, switches
 from speed_test.epoch import Epoch, now_in_utc, stopped_seconds, stops
 from speed_test.experiment import TrainingStep
 from speed_test.screen import progress_bar, working
@@ -58,7 +58,10 @@ class Clock:
         self.batch_size = batch_size
         self.framework = framework
         # The columns that all rows of this batch size share.
-        self.shared: dict[str, object] = {} if batch_size is None else {"batch_size": batch_size}
+        self.shared: dict[str, object] = {}
+        if batch_size is not None:
+            self.shared = {"batch_size": batch_size}
+            self.shared |= switches.columns(experiment.switches, options, experiment.precision)
         self.rate: float | None = None  # the compute limit, once it is measured
         self._measure_limit: Callable[[], float] | None = None
         self.until = Until(options.until, experiment.row_is, batch_size)
@@ -140,6 +143,8 @@ class Clock:
         """Everything that comes before the first epoch: warm up, measure the compute limit, rewind."""
         if step.samples < (self.batch_size or 1):
             raise ValueError(f"the data have {step.samples:,} samples, fewer than a batch")
+        if self.options.trial is not None:
+            return self.try_out(step, self.options.trial)
         self.count_operations(step)
         self.shared["warmup_seconds"] = self.warm_up(step.run, self.shapes(step.first, step.samples))
         self._measure_limit = partial(self.compute_limit, step.run, step.first)
@@ -147,6 +152,33 @@ class Clock:
         self.shared["compute_samples_per_second"] = self.rate
         step.rewind()
         self._send("rate", self.rate)
+
+    def try_out(self, step: TrainingStep, steps: int) -> None:
+        """For --best: send a Trial of the switches, and with `steps` 0 the Reference that others are compared with."""
+        self.warm_up(step.run, [step.first])
+        rate = self.compute_limit(step.run, step.first)
+        memory_gb = self.framework.peak_memory_gb(self.options.device)
+
+        def train(steps: int, off: float, seed: int) -> list[float]:
+            if off:
+                step.rewind.perturbed(off, seed)  # type: ignore[attr-defined]
+            else:
+                step.rewind()
+            losses: list[float] = []
+            skipped = 0 if self.options.precision == "float16" else best.MOST_SKIPPED
+            while len(losses) < steps:
+                loss = step.loss(*step.first)
+                self.alive()
+                if losses and loss == losses[-1] and skipped < best.MOST_SKIPPED:
+                    skipped += 1
+                else:
+                    losses.append(loss)
+            return losses
+
+        known = None if steps else best.reference(train, time.perf_counter)
+        losses = known.losses if known else train(steps, 0.0, 0)
+        self._send("reference", known)
+        self._send("trial", best.Trial(switches.of(self.options), rate, memory_gb, losses))
 
     def count_operations(self, step: TrainingStep) -> None:
         """Note how many floating-point operations a sample takes."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from speed_test import report, resume, screen
 from speed_test.child import Interrupt
@@ -14,6 +15,8 @@ from speed_test.epoch import now_in_utc
 from speed_test.experiment import Experiment
 from speed_test.results import Results
 from speed_test.state import Monitor, Sweeps
+
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 class Rows:
@@ -120,10 +123,12 @@ class Rows:
                 f"{self.results.path}"
             )
 
-    def save_failure(self, status: str, reason: str, batch_size: int | None, epoch: int | None) -> dict:
-        """Save a row that says why something did not work."""
+    def save_failure(
+        self, status: str, reason: str, batch_size: int | None, epoch: int | None, more: Mapping[str, object] = NOTHING
+    ) -> dict:
+        """Save a row that says why something did not work, with `more` columns."""
         where = {} if batch_size is None else {"batch_size": batch_size, "epoch": epoch}
-        return self.save({"status": status, "error": reason, "started_at": now_in_utc(), **where})
+        return self.save({"status": status, "error": reason, "started_at": now_in_utc(), **where, **more})
 
     def _rescue(self, patience: float) -> None:
         """Append a row that is still held, try once more to write what the disk has refused, write again what has

@@ -11,9 +11,10 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from speed_test import frameworks, machine, report, resume, screen, state
+from speed_test import frameworks, machine, report, resume, screen, state, switches
 from speed_test.child import Child, ChildFailed, Interrupt
 from speed_test.clock import Clock
 from speed_test.command_line import BadInput, Options, Parser, parse
@@ -21,8 +22,11 @@ from speed_test.cooldown import Cooldown
 from speed_test.data import sources
 from speed_test.epoch import notice_stops
 from speed_test.experiment import Epochs, Experiment, KerasFit, Repeats, Timed
+from speed_test.frameworks.base import Framework
 from speed_test.results import COLUMNS, MEASUREMENT_VERSION, Results
 from speed_test.rows import Rows
+from speed_test.search import Search
+from speed_test.switches import Switches
 from speed_test.until import Until
 
 SECONDS_TO_CHANGE = 60
@@ -99,7 +103,7 @@ def _run(
 ) -> int:
     monitor.begin()
     with screen.working(f"Getting {experiment.framework} and {experiment.real_data} ready"):
-        device, options, experiment = _prepare(experiment, options, load_data, describe, interrupt)
+        device, options, experiment, supported = _prepare(experiment, options, load_data, describe, interrupt)
     here = machine.describe(device)
     name = machine.file_name(experiment, here.machine, options.data)
     results = _open_results(options.results_dir / experiment.results / name, experiment.columns or COLUMNS)
@@ -110,7 +114,7 @@ def _run(
     found = _found(experiment, options, results, shared) if options.resume else resume.NOTHING
     rows = Rows(experiment, options, results, shared, monitor, sweeps)
     cooldown = Cooldown(options.cooldown, monitor, at_start, interrupt)
-    sweep = _Sweep(experiment, options, rows, interrupt, found, cooldown)
+    sweep = _Sweep(experiment, options, rows, interrupt, found, cooldown, supported)
     return rows.saved_by(lambda: sweep.time_all(training), interrupt)
 
 
@@ -143,7 +147,7 @@ def _shared_columns(
         "model": experiment.model,
         "dataset": experiment.dataset,
         "input_size": experiment.input_size,
-        **_switch_columns(experiment, options),
+        **switches.columns(experiment.switches, options, experiment.precision),
         "data": options.data,
         "device": device.type,
         **asdict(here),
@@ -157,20 +161,11 @@ def _shared_columns(
     }
 
 
-def _switch_columns(experiment: Experiment, options: Options) -> dict[str, object]:
-    """The columns on how the work is done; those of switches that a script does not have stay empty."""
-    offered = experiment.switches
-    return {
-        "precision": options.precision if "precision" in offered else experiment.precision,
-        "channels_last": options.channels_last if "channels_last" in offered else None,
-    }
-
-
 def _prepare(
     experiment: Experiment, options: Options, load_data: LoadData, describe: Describe | None, interrupt: Interrupt
-) -> tuple[machine.Device, Options, Experiment]:
-    """Let a child find the device and the data; return the device, and the options and the experiment as they are
-    with both known."""
+) -> tuple[machine.Device, Options, Experiment, list[Switches]]:
+    """Let a child find the device and the data; return the device, the options and the experiment as they are with
+    both known, and for --best the combinations that the device can do."""
     # The libraries read these when they are imported. A user who has set them has a better place for the files.
     os.environ.setdefault("HF_HOME", str((options.data_dir / "huggingface").resolve()))
     os.environ.setdefault("KERAS_HOME", str((options.data_dir / "keras").resolve()))
@@ -181,7 +176,8 @@ def _prepare(
         screen.warn(idle)
     # Everything is downloaded by now: the child of a batch size does not need to ask the hub again.
     os.environ["HF_HUB_OFFLINE"] = "1"
-    return device, options.changed(device=device.type, data=found["data"]), found["experiment"]
+    options = options.changed(device=device.type, data=found["data"])
+    return device, options, found["experiment"], found.get("supported", [])
 
 
 def _prepare_child(
@@ -193,6 +189,8 @@ def _prepare_child(
         options = options.changed(device=device.type)
         for warning in framework.check_switches(options):
             send("warning", warning)
+        if options.best:
+            send("supported", _supported(framework, experiment, options))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", sources.DataWarning)
             data, why_not_real = sources.choose(options, load_data)
@@ -207,6 +205,23 @@ def _prepare_child(
         send("data", data)
     except (BadInput, sources.DataUnavailable, ModuleNotFoundError) as error:
         send("raise", error)
+
+
+def _supported(framework: Framework, experiment: Experiment, options: Options) -> list[Switches]:
+    """The combinations of the switches that the device can do, the default first."""
+    found = []
+    cannot: set[tuple[str, object]] = set()
+    for one in switches.combinations(experiment.switches):
+        settings = {item for item in one._asdict().items() if item not in switches.DEFAULT._asdict().items()}
+        if settings & cannot:
+            continue
+        try:
+            framework.check_switches(options.changed(**one._asdict()))
+            found.append(one)
+        except BadInput:
+            if len(settings) == 1:
+                cannot |= settings
+    return found
 
 
 def _train_child(
@@ -248,6 +263,7 @@ class _Sweep:
         interrupt: Interrupt,
         found: resume.Found,
         cooldown: Cooldown,
+        supported: list[Switches],
     ) -> None:
         self.experiment = experiment
         self.options = options
@@ -255,15 +271,18 @@ class _Sweep:
         self.interrupt = interrupt
         self._found = found
         self._cooldown = cooldown
+        self._supported = supported
         self._out_of_memory_at = found.out_of_memory
         self._skipped: set[int] = set()
-        self._first: tuple[int, float, float] | None = None  # a batch size, its compute limit, and when it was measured
+        # A batch size, its compute limit, when that was measured, and with which options.
+        self._first: tuple[int, float, float, Options] | None = None
 
     def time_all(self, training: Training) -> None:
         """Time all batch sizes, or the one piece of work of a test without them.
 
         Raises KeyboardInterrupt after Ctrl-C, with the child gone and its finished epochs saved.
         """
+        search = Search(self._supported, partial(self._child, training=training))
         for run in range(1, self.options.runs + 1):
             self.rows.start_run(run)
             if self.options.runs > 1:
@@ -274,8 +293,11 @@ class _Sweep:
                     done = frozenset(key for key in done if key[0] == str(batch_size))
                 rates = self._found.rates.get((run, str(batch_size or "")), [])
                 if self._is_to_be_timed(batch_size, done, rates):
+                    options = self.options.changed(done=done, done_rates=rates)
+                    if options.best and batch_size is not None:
+                        options = search.options(batch_size, options)
                     self._cooldown.rest()
-                    self._time(batch_size, training, self.options.changed(done=done, done_rates=rates))
+                    self._time(batch_size, training, options)
         self._measure_first_limit_again(training)
 
     def _is_to_be_timed(
@@ -297,7 +319,7 @@ class _Sweep:
 
     def _time(self, batch_size: int | None, training: Training, options: Options) -> None:
         """Time one batch size in a child of its own, and save its rows, or one that says why it failed."""
-        child = self._child(batch_size, training, options)
+        child = self._child(batch_size, options, training)
         epoch: int | None = 1  # the one that a failure would be of
         for kind, content in child.messages():
             if kind == "begin":
@@ -310,7 +332,7 @@ class _Sweep:
             elif kind == "rest":
                 self.rows.release(content)
             elif kind == "rate" and batch_size is not None:
-                self._first = self._first or (batch_size, content, time.monotonic())
+                self._first = self._first or (batch_size, content, time.monotonic(), options)
                 report.warn_if_long(self.experiment, options, batch_size, content)
             elif kind == "say":
                 screen.say(content)
@@ -320,9 +342,13 @@ class _Sweep:
             status, reason = failure
             if status == "out_of_memory" and batch_size is not None:
                 self._out_of_memory_at = min(batch_size, self._out_of_memory_at or batch_size)
-            report.failure(self.rows.save_failure(status, reason, batch_size, epoch))
+            row = self.rows.save_failure(status, reason, batch_size, epoch, self._switches(options))
+            report.failure(row)
 
-    def _child(self, batch_size: int | None, training: Training, options: Options) -> Child:
+    def _switches(self, options: Options) -> dict[str, object]:
+        return switches.columns(self.experiment.switches, options, self.experiment.precision)
+
+    def _child(self, batch_size: int | None, options: Options, training: Training) -> Child:
         return Child(
             _train_child, (self.experiment, options, training, batch_size), self.interrupt, options.stall_timeout
         )
@@ -334,11 +360,11 @@ class _Sweep:
         """
         if not self._first:
             return
-        batch_size, rate, when = self._first
+        batch_size, rate, when, options = self._first
         last = self.options.batch_sizes[-1]
         if time.monotonic() - when < SECONDS_TO_CHANGE or (batch_size == last and self.options.runs == 1):
             return
         with contextlib.suppress(KeyboardInterrupt):  # all has been measured, and only this is left out
-            for kind, content in self._child(batch_size, training, self.options.changed(epochs=0)).messages():
+            for kind, content in self._child(batch_size, options.changed(epochs=0), training).messages():
                 if kind == "rate":
                     report.change(batch_size, rate, content)

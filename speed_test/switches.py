@@ -31,9 +31,21 @@ class Switches(NamedTuple):
         return ", ".join([self.precision, *(word for word, on in more if on)])
 
 
+DEFAULT = Switches()
+
+
 def of(options: "Options") -> Switches:
     """The switches that the options say."""
     return Switches(options.precision, options.compile, options.channels_last)
+
+
+def columns(offered: tuple[str, ...], options: "Options", usual_precision: str) -> dict[str, object]:
+    """The columns on how the work is done. Those of switches that a test does not offer stay empty, but for its
+    precision."""
+    return {
+        "precision": options.precision if "precision" in offered else usual_precision,
+        "channels_last": options.channels_last if "channels_last" in offered else None,
+    }
 
 
 def combinations(offered: tuple[str, ...]) -> Iterator[Switches]:
