@@ -12,8 +12,10 @@ LARGEST = 8192  # three matrices of float32 take 0.8 GB; the rate of the fastest
 # A block is long enough for the wait at its end not to matter. The best of some blocks is taken, for this is a ceiling.
 BLOCK_SECONDS = 0.02
 BLOCKS = 5
-# No size is tried whose single product would take longer. A CPU has reached its rate by then.
-PRODUCT_SECONDS = 0.1
+FEWEST_BLOCKS = 2
+SIZE_SECONDS = 0.2  # after so long, the fewest blocks have to do for a size
+# No size is tried whose single product would take longer, as it seems. A CPU has reached its rate by then.
+PRODUCT_SECONDS = 0.2
 RISE = 1.02  # a rate that is higher by less has stopped rising
 ENOUGH = 2  # sizes in a row without a rise; after a single one, a busy neighbour would end it too early
 
@@ -32,7 +34,7 @@ def product_tflops(make: Callable[[int], Callable[[], object]], wait: Callable[[
 
     `make(n)` returns a function that multiplies two n x n matrices and need not wait for the result; `wait()` returns
     once the device has done all that it was given. Sizes are doubled from 256 up to `largest`, until the rate no longer
-    rises. Takes about half a second on a CPU, and a second on a GPU.
+    rises. Takes half a second to a second.
     """
     best = 0.0
     size, without_rise = SMALLEST, 0
@@ -52,7 +54,8 @@ def _seconds(multiply: Callable[[], object], wait: Callable[[], None]) -> float:
     multiply()  # the first one chooses and loads its kernel
     wait()
     times, best, blocks = 1, float("inf"), 0
-    while blocks < BLOCKS:
+    begin = time.perf_counter()
+    while blocks < (BLOCKS if time.perf_counter() - begin < SIZE_SECONDS else FEWEST_BLOCKS):
         start = time.perf_counter()
         for _ in range(times):
             multiply()
