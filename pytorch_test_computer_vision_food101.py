@@ -148,12 +148,15 @@ def training(batch_size: int, options: Options) -> Epochs:
     import torchvision
     from torch.nn.functional import cross_entropy
 
-    from speed_test.frameworks.pytorch import rewind_of
+    from speed_test.frameworks.pytorch import mixed_precision, prepared, rewind_of
 
     torch.manual_seed(SEED)
     device = torch.device(options.device)
-    model = torchvision.models.resnet50(num_classes=CLASSES).to(device)
+    memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
+    model = torchvision.models.resnet50(num_classes=CLASSES).to(device, memory_format=memory_format)
+    model = prepared(model, options)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    autocast, scaler = mixed_precision(options)
 
     images = load_data(options)
     workers = cpu_cores() if options.num_workers is None else options.num_workers
@@ -176,13 +179,17 @@ def training(batch_size: int, options: Options) -> Epochs:
         return images.to(device, non_blocking=pinned), labels.to(device, non_blocking=pinned)
 
     def step(images: "Tensor", labels: "Tensor") -> "Tensor":
-        loss = cross_entropy(model((images.float() / 255 - mean) / std), labels)
+        images = (images.to(torch.float32, memory_format=memory_format) / 255 - mean) / std
+        with autocast:
+            loss = cross_entropy(model(images), labels)
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         return loss.detach()
 
-    return Epochs(step, lambda: loader, samples=len(images), rewind=rewind_of(model, optimizer), to_device=to_device)
+    rewind = rewind_of(model, optimizer, scaler)
+    return Epochs(step, lambda: loader, samples=len(images), rewind=rewind, to_device=to_device)
 
 
 if __name__ == "__main__":

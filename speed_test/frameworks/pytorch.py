@@ -8,16 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 from speed_test.command_line import BadInput
 from speed_test.frameworks.base import process_peak_memory_gb
+from speed_test.frameworks.pytorch_limits import count_flop, matmul_tflops
+from speed_test.frameworks.pytorch_model import mixed_precision, prepared, rewind_of
+from speed_test.frameworks.pytorch_trial import check_switches, has_tf32
 from speed_test.machine import GIB, Device
 
 if TYPE_CHECKING:
     import torch
 
-    from speed_test.command_line import Options
-    from speed_test.experiment import Batch
+__all__ = [
+    "NAME",
+    "check_switches",
+    "count_flop",
+    "cpu_fallback",
+    "describe_device",
+    "matmul_tflops",
+    "mixed_precision",
+    "peak_memory_gb",
+    "prepared",
+    "rewind_of",
+    "shuffled_batches",
+    "start",
+    "wait",
+]
 
 NAME = "PyTorch"
-
 
 _fallbacks: list[str] = []
 
@@ -65,8 +80,8 @@ def describe_device(wanted: str) -> Device:
         needs = "a newer macOS may mend that, see docs/setup.md" if mac else "for CUDA see docs/setup.md"
         return Device(kind, NAME, version, needs=needs)
     gpu = torch.cuda.get_device_properties(0)
-    # TF32 came with NVIDIA's Ampere, compute capability 8.0 (AMD's GPUs are "cuda" to PyTorch, too). By default
-    # convolutions use it, matrix products do not: https://docs.pytorch.org/docs/stable/notes/cuda.html
+    # By default convolutions may use TF32, matrix products may not; --precision=tf32 adds these. So what the column
+    # says holds for both. https://docs.pytorch.org/docs/stable/notes/cuda.html
     allowed = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
     return Device(
         kind,
@@ -76,23 +91,8 @@ def describe_device(wanted: str) -> Device:
         gpu_cores=gpu.multi_processor_count,
         memory_bytes=gpu.total_memory,
         uuid=str(gpu.uuid),
-        tf32=torch.version.cuda is not None and (gpu.major, gpu.minor) >= (8, 0) and allowed,
+        tf32=has_tf32(kind) and allowed,
     )
-
-
-def check_switches(options: "Options") -> list[str]:
-    """To do."""
-    return []
-
-
-def count_flop(step: Callable, batch: "Batch") -> float | None:
-    """To do."""
-    return None
-
-
-def matmul_tflops(options: "Options") -> float | None:
-    """To do."""
-    return None
 
 
 def wait(device: str) -> None:
@@ -132,24 +132,3 @@ def shuffled_batches(*tensors: "torch.Tensor", batch_size: int, seed: int) -> Ca
             yield tuple(tensor.index_select(0, chosen) for tensor in tensors)
 
     return batches
-
-
-def rewind_of(model: "torch.nn.Module", optimizer: "torch.optim.Optimizer") -> Callable[[], None]:
-    """A function that brings model, optimizer and random numbers back to where they are now.
-
-    It undoes warm-up and compute limit, so that the loss of an epoch is the same on every machine, however many
-    steps came before. No memory is freed: the optimizer's averages are set to zero where they lie.
-    """
-    import torch
-
-    start = {name: tensor.to("cpu", copy=True) for name, tensor in model.state_dict().items()}
-    seed = torch.initial_seed()
-
-    def rewind() -> None:
-        model.load_state_dict(start)
-        for averages in optimizer.state.values():
-            for value in averages.values():
-                value.zero_()
-        torch.manual_seed(seed)
-
-    return rewind
