@@ -20,7 +20,7 @@ from typing import NamedTuple
 from speed_test import screen
 from speed_test.switches import ROUNDOFF, Switches
 
-STEPS, MOST_STEPS = 8, 32
+STEPS, MOST_STEPS = 5, 40
 TWINS = 3
 TWIN_SECONDS = 30
 TOLERANCE = 2
@@ -90,19 +90,23 @@ def wrong(trial: Trial, known: Reference) -> str:
     return "" if off <= most else f"its losses are {off:.2g} off, where {most:.2g} is explained by rounding"
 
 
-def worth_compiling(switches: Switches, trials: Sequence[Trial]) -> bool:
-    """Whether a combination is to be tried at all: compiling one that is far behind is not."""
+def worth_compiling(switches: Switches, trials: Sequence[Trial], known: Reference) -> bool:
+    """Whether a combination is to be tried at all: compiling one that is wrong or far behind is not."""
     if not switches.compile:
         return True
-    rates = {trial.switches: trial.rate for trial in trials}
+    rates = {trial.switches: trial.rate for trial in _right(trials, known)}
     best = max(rates.values(), default=0.0)
-    return rates.get(switches._replace(compile=False), 0.0) >= WORTH_COMPILING * best
+    return rates.get(switches._replace(compile=False), -1.0) >= WORTH_COMPILING * best
+
+
+def _right(trials: Sequence[Trial], known: Reference) -> list[Trial]:
+    """Those that worked and train as float32 does."""
+    return [trial for trial in trials if not trial.failure and not wrong(trial, known)]
 
 
 def fastest(trials: Sequence[Trial], known: Reference) -> Trial:
     """The fastest trial of those that worked and train right."""
-    right = [trial for trial in trials if not trial.failure and not wrong(trial, known)]
-    return max(right, key=lambda trial: trial.rate)
+    return max(_right(trials, known), key=lambda trial: trial.rate)
 
 
 def table(trials: Sequence[Trial], known: Reference) -> list[tuple[str, ...]]:
@@ -111,17 +115,15 @@ def table(trials: Sequence[Trial], known: Reference) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = [("", "samples/s", "gain", "memory", "loss off by", "")]
     for trial in trials:
         if trial.failure:
-            lines.append((trial.switches.words, "", "", "", "", screen.one_line(trial.failure, 60)))
+            lines.append((trial.switches.words, "", "", "", "", "FAILED"))
             continue
-        off = distance(trial.losses, known.losses)
-        memory = "" if trial.memory_gb is None else f"{trial.memory_gb:.1f} GB"
         lines.append(
             (
                 trial.switches.words,
                 screen.number(trial.rate),
                 f"{trial.rate / base:.2f}x",
-                memory,
-                "" if trial is trials[0] else f"{off:.2g}",
+                "" if trial.memory_gb is None else f"{trial.memory_gb:.1f} GB",
+                "" if trial is trials[0] else f"{distance(trial.losses, known.losses):.2g}",
                 "WRONG" if wrong(trial, known) else "",
             )
         )
@@ -131,14 +133,15 @@ def table(trials: Sequence[Trial], known: Reference) -> list[tuple[str, ...]]:
 def sentences(trials: Sequence[Trial], known: Reference) -> list[str]:
     """What is to be said under the table."""
     steps = len(known.losses)
-    found = [
-        f"{trial.switches.words} is wrong, not fast: {why}."
-        for trial in trials
-        if not trial.failure and (why := wrong(trial, known))
-    ]
-    most = {precision: known.tolerances[precision] for precision in dict.fromkeys(t.switches.precision for t in trials)}
-    allowed = ", ".join(f"{precision} {off:.2g}" for precision, off in most.items())
+    found = []
+    for trial in trials:
+        if trial.failure:
+            found.append(screen.one_line(f"{trial.switches.words} failed: {trial.failure}", 300).rstrip(".") + ".")
+        elif why := wrong(trial, known):
+            found.append(f"{trial.switches.words} is wrong, not fast: {why}.")
+    precisions = dict.fromkeys(trial.switches.precision for trial in trials)
+    allowed = ", ".join(f"{known.tolerances[precision]:.2g} in {precision}" for precision in precisions)
     found.append(f"Loss off by: the mean difference from float32 over {steps} steps; rounding explains {allowed}.")
     if not known.is_telling:
-        found.append(f"In {steps} steps this model learns too little to tell a step that is wrong.")
+        found.append(f"In {steps} steps this model learns too little to find out a step that does not train at all.")
     return found

@@ -39,7 +39,7 @@ class Search:
         trials = [trial]
         # What is not compiled first: that says what is worth compiling.
         for switches in sorted(others, key=lambda some: some.compile):
-            if best.worth_compiling(switches, trials):
+            if best.worth_compiling(switches, trials, known):
                 trials.append(self._try(batch_size, options, switches, len(known.losses))[0])
         self._show(trials, known, left_out=len(self._supported) - len(trials))
         chosen = best.fastest(trials, known).switches
@@ -57,7 +57,7 @@ class Search:
             elif kind == "reference":
                 known = content
         if failure := child.failure():
-            return trial._replace(failure=f"{failure[0].replace('_', ' ')}: {failure[1]}"), None
+            return trial._replace(failure=failure[1]), None
         return trial, known
 
     def _show(self, trials: Sequence[Trial], known: Reference, left_out: int) -> None:
@@ -67,4 +67,4 @@ class Search:
         for sentence in best.sentences(trials, known):
             screen.say_sentence(sentence)
         if left_out:
-            screen.say_sentence(f"{screen.count(left_out, 'combination')} too slow to be worth compiling, left out.")
+            screen.say_sentence(f"{screen.count(left_out, 'combination')} left out: not worth compiling.")

@@ -1,0 +1,115 @@
+"""A speed test of one number that is fitted to another, in plain Python, for --best.
+
+bfloat16 is three times as fast as float32 and rounds; compiled, it is the fastest, but does not learn, as with a compiler
+that makes a mistake. float16 overflows. There is no tf32, and compiling fails with channels last.
+"""
+
+import random
+import struct
+import time
+
+from speed_test import Epochs, Experiment, clock, frameworks, main
+from speed_test.command_line import BadInput
+from speed_test.machine import Device
+
+clock.COMPUTE_SECONDS, clock.BLOCK_SECONDS = 0.05, 0.01  # nobody compares these figures
+
+START, TARGET, LEARNING_RATE = 1.0, 3.0, 0.1
+SECONDS = {"float32": 0.006, "bfloat16": 0.002, "float16": 0.002}
+
+EXPERIMENT = Experiment(
+    framework="plain",
+    model="number",
+    dataset="NOISE",
+    input_size=1,
+    samples=40,
+    samples_are="numbers",
+    results="results_plain",
+    epochs=1,
+    batch_sizes=(4, 8),
+    switches=("precision", "compile", "channels_last"),
+)
+
+
+class Plain:
+    """A framework of one number."""
+
+    NAME = "plain Python"
+
+    def start(self, device):
+        pass
+
+    def describe_device(self, wanted):
+        return Device("cpu", self.NAME, "1.0")
+
+    def check_switches(self, options):
+        if options.precision == "tf32":
+            raise BadInput("--precision=tf32: plain Python has none")
+        return []
+
+    def count_flop(self, step, batch):
+        return None
+
+    def matmul_tflops(self, options):
+        return None
+
+    def wait(self, device):
+        pass
+
+    def peak_memory_gb(self, device):
+        return 0.5
+
+    def cpu_fallback(self):
+        return None
+
+
+if __name__ in ("__main__", "__mp_main__"):  # the parent and its children
+    frameworks.load = lambda name: Plain()
+
+
+def load_data(options):
+    """There are none."""
+
+
+class Number:
+    """What is trained."""
+
+    def __init__(self):
+        self()
+
+    def __call__(self):
+        self.weight = START
+
+    def perturbed(self, relative, seed):
+        self.weight = START * (1 + relative * random.Random(seed).choice((-1, 1)))
+
+
+def bfloat16(number):
+    """`number` with the 16 upper bits of a float32 only."""
+    return struct.unpack("<f", b"\0\0" + struct.pack("<f", number)[2:])[0]
+
+
+def training(batch_size, options):
+    if options.compile and options.channels_last:
+        raise RuntimeError("out of memory")
+    number = Number()
+
+    def step(batch):
+        time.sleep(SECONDS[options.precision] * (0.8 if options.compile else 1.3 if options.channels_last else 1))
+        weight = bfloat16(number.weight) if options.precision == "bfloat16" else number.weight
+        loss = (weight - TARGET) ** 2
+        if options.precision == "float16":
+            return float("inf")
+        if not (options.compile and options.precision == "bfloat16"):
+            number.weight -= LEARNING_RATE * 2 * (weight - TARGET)
+        return loss
+
+    def batches():
+        for _ in range(EXPERIMENT.samples // batch_size):
+            yield ([0] * batch_size,)
+
+    return Epochs(step, batches, EXPERIMENT.samples, rewind=number)
+
+
+if __name__ == "__main__":
+    main(EXPERIMENT, load_data, training)
