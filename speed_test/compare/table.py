@@ -257,7 +257,7 @@ def _processes(kind: dict) -> tuple[str, ...]:
     """ "2 processes", or "4 processes on 2 machines"; nothing of one."""
     if kind["num_processes"] == USUAL["num_processes"]:
         return ()
-    machines = "" if kind["num_nodes"] == USUAL["num_nodes"] else f" on {kind['num_nodes']} machines"
+    machines = "" if kind["num_nodes"] == USUAL["num_nodes"] else f" on {int(kind['num_nodes']):,} machines"
     return (f"{int(kind['num_processes']):,} processes{machines}",)
 
 
