@@ -165,6 +165,8 @@ def generation(batch_size: None, options: Options) -> Repeats:
         answered.append(question)
         prompt, first, total = seconds[0], seconds[1], seconds[-1]
         text = model.text(tokens)
+        # The first token comes from the prompt; each later one takes a step of its own.
+        rate = (len(tokens) - 1) / (total - first)
         return {
             "question": question,
             "question_iter": iteration,
@@ -178,10 +180,10 @@ def generation(batch_size: None, options: Options) -> Repeats:
             "prompt_seconds": prompt,
             "prompt_tokens_per_second": len(prompts[question]) / prompt,
             "generation_seconds": total - first,
-            # The first token comes from the prompt; each later one takes a step of its own.
-            "generation_tokens_per_second": (len(tokens) - 1) / (total - first),
+            "generation_tokens_per_second": rate,
             "time_to_first_token": first,
             **model.engine_rates(),
+            **model.near_the_limit(rate),
             "flash_attention": model.flash_attention(),
         }
 

@@ -5,8 +5,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from speed_test import screen, steady
+from speed_test.advice_limits import compiling, near_the_limit
 from speed_test.faults import LOADS, Fault, Row, faults, number, text
-from speed_test.results import HOST, SWITCHES, TEST
+from speed_test.results import HOST, SWITCHES, TEST, USUAL
 from speed_test.verdict import grade, rate_of, series
 
 NEAR_THE_LIMIT = 0.97  # of the compute limit: what is missing then is not worth a sentence
@@ -49,10 +50,12 @@ def sentences(rows: Sequence[Row], earlier: Sequence[Row], options: Mapping[str,
     if not sizes:
         return []
     return [
+        *near_the_limit(sizes),
         *_lost(sizes),
         *_small_batches(sizes),
         *_gain(sizes),
         *_memory(rows, sizes),
+        *compiling(sizes),
         *_notes(sizes),
         *_history(sizes, earlier),
         *_surer(sizes, options),
@@ -227,7 +230,7 @@ def _history(sizes: Mapping[float | None, list[Row]], earlier: Sequence[Row]) ->
 
 
 def _measurement(row: Row) -> tuple[str, ...]:
-    return tuple(text(row, column) for column in SAME_MEASUREMENT)
+    return tuple(text(row, column) or USUAL.get(column, "") for column in SAME_MEASUREMENT)
 
 
 def _differences(now: Sequence[Row], then: Sequence[Row]) -> list[str]:

@@ -179,6 +179,7 @@ def _share_of_limit(row: dict) -> float:
 def _table_of_rates(experiment: Experiment, done: list[dict]) -> None:
     """Median and spread of every rate in the rows, by the name of its column."""
     columns = [column for column in done[0] if column.endswith("_per_second") or column == experiment.figure]
+    columns = [column for column in columns if column != "memory_gb_per_second"]  # is no rate of the test
     lines: list[tuple[str, ...]] = [("median", "lowest", "highest", "")]
     for column in columns:
         values = [row[column] for row in done if row[column] is not None]

@@ -167,8 +167,8 @@ GENERATION = {
     **_COMPARED,
     "other_sweeps": TRAINING["other_sweeps"],
     **_TRUST,
-    "memory_gb_per_second": "billions of bytes a second that a large copy reads and writes: the memory's ceiling",
-    "memory_share": "the weights' bytes times generation_tokens_per_second, as a part of memory_gb_per_second",
+    "memory_gb_per_second": "billions of bytes a second that a large copy or a large read moves: the memory's ceiling",
+    "memory_share": "bytes of weights read a second while generating, as a part of memory_gb_per_second",
 }
 GENERATION_COLUMNS = tuple(GENERATION)
 
@@ -188,7 +188,7 @@ class Results:
     """Appends rows to one CSV. A row that the disk refuses is kept, and tried again with the next one.
 
     If `path` holds other columns, now or later, the rows go to a file beside it, `..._2.csv` and so on, and
-    `left_alone` names the files that were left as they are.
+    `left_alone` names the files that were left as they are, the `first` of which has the name that was asked for.
 
     Raises OSError if a file of that name exists and cannot be read or written.
     """
@@ -199,7 +199,7 @@ class Results:
         self._not_here = {*COLUMNS, *GENERATION_COLUMNS}.difference(columns)
         self.left_alone: list[Path] = []
         self._header = _line(columns)
-        self._first = path
+        self.first = path
         self._pending: list[bytes] = []
         self._written: dict[Path, list[bytes]] = {}
         while self.path.exists():
@@ -275,7 +275,7 @@ class Results:
 
     def _go_on_beside(self) -> None:
         self.left_alone.append(self.path)
-        self.path = self._first.with_stem(f"{self._first.stem}_{len(self.left_alone) + 1}")
+        self.path = self.first.with_stem(f"{self.first.stem}_{len(self.left_alone) + 1}")
 
     def _has_our_columns(self, file: IO[bytes]) -> bool:
         """Whether a file is empty or begins with the header, with any end of line or none."""

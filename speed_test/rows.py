@@ -42,9 +42,9 @@ class Rows:
         self._disk_refuses = False
 
     def _earlier(self) -> list[dict[str, str]]:
-        """The rows of earlier runs in the same CSV."""
+        """The rows of earlier runs in the same CSV, and in those beside it."""
         ours = {row.get("run_id") for row in self.rows}
-        return [row for row in resume.rows_of(self.results.path) if row.get("run_id") not in ours]
+        return [row for row in resume.rows_of(self.results.first) if row.get("run_id") not in ours]
 
     def begin(self) -> None:
         """An epoch or piece of work begins: look at the machine."""

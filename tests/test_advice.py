@@ -5,6 +5,8 @@ import random
 import pytest
 
 from speed_test.advice import half_width, sentences, shown
+from speed_test.results import Results
+from speed_test.rows import Rows
 from tests.made_rows import as_text, row, three_runs
 from tests.made_series import noise
 
@@ -82,6 +84,44 @@ def test_heat_and_neighbours():
     assert said(three_runs(other_load_percent=95.0)) == []
 
 
+# ---- How near the limit, and compiling ----
+
+
+def test_how_near_the_fastest_batch_size_comes_to_the_ceiling():
+    columns = {"tflops": 0.0803, "matmul_tflops": 0.11, "matmul_share": 0.73}
+    assert said(three_runs(**columns)) == ["0.08 of 0.11 TFLOPS: 73% of what a large matrix product reaches."]
+    slow = three_runs(batch_size=64, epoch_seconds=900.0, matmul_share=0.4, matmul_tflops=0.1)
+    words = "At batch size 32, 0.08 of 0.11 TFLOPS: 73% of what a large matrix product reaches."
+    assert said([*slow, *three_runs(**columns)])[0] == words
+    # Nothing is said of a ceiling that was not measured, nor of another batch size's.
+    assert said(three_runs(tflops=0.08, matmul_tflops=None, matmul_share=None)) == []
+    assert not any("TFLOPS" in one for one in said([*slow, *three_runs()]))
+
+
+def test_more_than_a_ceiling():
+    busy = three_runs(matmul_tflops=0.11, matmul_share=1.9)
+    assert said(busy) == [
+        "Above what a large matrix product reaches (0.11 TFLOPS): the machine was busy while that was measured."
+    ]
+    noise = three_runs(matmul_tflops=0.11, matmul_share=1.01)
+    assert said(noise) == ["0.11 of 0.11 TFLOPS: 100% of what a large matrix product reaches."]
+
+
+def test_how_near_answers_come_to_the_memorys_bandwidth():
+    columns = {"figure": "tokens_per_second", "better": "higher", "batch_size": None, "tokens_per_second": 9.0}
+    rows = three_runs(**columns, memory_gb_per_second=12.04, memory_share=0.34)
+    assert said(rows) == ["Reads weights at 4.1 of 12.0 GB/s: 34% of the memory's bandwidth."]
+    assert said(three_runs(**columns, memory_gb_per_second=12.04, memory_share=None)) == []
+
+
+def test_compiling():
+    words = "Compiling took 41 s before the first epoch, which no figure contains."
+    assert said(three_runs(compile_seconds=41.2, compiled=True)) == [words]
+    two = [*three_runs(compile_seconds=20.0), *three_runs(compile_seconds=41.2, batch_size=64)]
+    assert "Compiling took up to 41 s before the first epoch of a batch size, which no figure contains." in said(two)
+    assert said(three_runs(compile_seconds=0.2)) == said(three_runs(compile_seconds=None)) == []
+
+
 # ---- Batch sizes, memory, notes ----
 
 
@@ -148,6 +188,23 @@ def test_slower_than_ever():
     assert said(both, [past()])[0].endswith("of 2026-10-02: on battery this time and pytorch 2.16 in place of 2.15.")
 
 
+def test_rows_from_before_a_column_are_the_past_of_usual_ones():
+    usual = {"precision": "float32", "channels_last": False, "num_processes": 1, "num_nodes": 1}
+    assert len(said(three_runs(**NOW, **usual), [past()])) == 1
+    for column, unusual in (("precision", "bfloat16"), ("channels_last", True), ("num_processes", 2)):
+        assert said(three_runs(**NOW, **usual | {column: unusual}), [past()]) == []
+
+
+def test_the_past_is_also_in_a_file_that_was_left_alone_because_it_lacks_columns(tmp_path):
+    path = tmp_path / "x_results.csv"
+    path.write_text("batch_size,status,run_id\n32,ok,then\n")
+    results = Results(path)
+    results.append({"batch_size": 32, "status": "ok", "run_id": "now"})
+    assert [file.name for file in results.written] == ["x_results_2.csv"]
+    rows = Rows(None, None, results, {}, None, None)
+    assert [row["run_id"] for row in rows._earlier()] == ["then", "now"]
+
+
 def test_the_best_of_the_past_counts():
     slow = as_text(row(run_id="slow", started_at="2026-10-03", epoch_seconds=490.0))
     fast = as_text(row(run_id="fast", started_at="2026-10-01", epoch_seconds=400.0))
@@ -165,6 +222,9 @@ def test_the_best_of_the_past_counts():
         {"data": "synthetic"},
         {"estimated": "True"},
         {"precision": "float16"},
+        {"channels_last": "True"},
+        {"num_processes": "2"},
+        {"num_nodes": "2"},
         {"device": "mps"},
         {"batch_size": "64"},
         {"measurement_version": "2"},

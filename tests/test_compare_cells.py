@@ -20,6 +20,15 @@ WRONG = {
     "gpu_temperature_c": ("5000",),
     "energy_joules": ("-5",),
     "suspended_seconds": ("1e12",),
+    "compile_seconds": ("-1", "x", "1e300"),
+    "matmul_share": ("-0.1", "nan", "1001"),
+    "tflops": ("inf", "-5"),
+    "gflop_per_sample": ("1,5",),
+    "matmul_tflops": ("1e13",),
+    "channels_last": ("yes", "1", "true"),
+    "num_processes": ("0", "-1", "1e300", "two", "1000000000", "2.0", "9" * 100),
+    "num_nodes": ("0", "two", "2"),
+    "global_batch_size": ("0", "64.0", "1e9", "9" * 100),
 }
 
 
@@ -42,6 +51,11 @@ def test_a_wrong_cell_costs_its_row_a_note_and_check_says_it(tmp_path, column, t
         ("energy_joules", "1e-05"),
         ("suspended_seconds", "0.0"),
         ("low_power_mode", "False"),
+        ("compile_seconds", "41.5"),
+        ("matmul_share", "1.2"),
+        ("channels_last", "True"),
+        ("num_processes", "8"),
+        ("global_batch_size", "32"),
         ("thermal_level", "heavy"),
         ("throttle_reasons", "sw_power_cap, unknown bit 0x400"),
     ],
@@ -50,6 +64,35 @@ def test_what_scripts_write_is_fit(tmp_path, column, text):
     path = write(tmp_path / f"{HOME}_results.csv", runs([100], **{column: text}))
     measurements, notes = read.read(path)
     assert (len(measurements), notes, list(check.problems(path))) == (2, [], [])
+
+
+@pytest.mark.parametrize("column", ["memory_gb_per_second", "memory_share"])
+@pytest.mark.parametrize("text", ["-1", "nan", "x", "1e300"])
+def test_a_wrong_bandwidth_costs_its_row(tmp_path, column, text):
+    path = write(tmp_path / "x.csv", [generation_row(), generation_row(**{column: text})], GENERATION_COLUMNS)
+    measurements, notes = read.read(path)
+    assert (len(measurements), len(notes)) == (1, 1)
+    assert notes[0].split(": ")[1].startswith(f"{column} is ")
+
+
+def test_the_global_batch_size_is_that_of_all_processes(tmp_path):
+    rows = runs([100], epochs=1, num_processes=2, global_batch_size=64)
+    rows += runs([100], epochs=1, num_processes=2, global_batch_size=32) + runs([100], epochs=1, global_batch_size=32)
+    rows += runs([100], epochs=1, num_processes=2, num_nodes=3)
+    path = write(tmp_path / f"{HOME}_results.csv", rows)
+    wrong = ["global_batch_size is '32', not batch_size times num_processes"]
+    wrong += ["num_nodes is '3', more than the processes"]
+    assert read.read(path)[1] == [f"line {line}: {what}" for line, what in zip((3, 5), wrong, strict=True)]
+    assert list(check.problems(path)) == [f"row {row}: {what}" for row, what in zip((2, 4), wrong, strict=True)]
+
+
+def test_a_million_processes_neither_crash_nor_bloat_the_outputs(tmp_path):
+    rows = runs([100], epochs=1) + runs([1e9], epochs=1, num_processes=1_000_000, num_nodes=1_000_000)
+    write(tmp_path / "results" / "x.csv", rows)
+    done = compare("--html=page.html", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "(1,000,000 processes on 1,000,000" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("column", ["power", "thermal_level", "memory_pressure"])

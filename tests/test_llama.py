@@ -1,6 +1,7 @@
 """llama2_test.py: SmolLM2, a real small model, answers; and what becomes of a run that cannot go on."""
 
 import importlib.util
+import json
 import math
 import os
 import platform
@@ -62,6 +63,81 @@ def test_every_answer_is_a_row_of_the_same_work(answered):
         assert 0.2 < number(first, "prompt_seconds") / number(second, "prompt_seconds") < 5
     assert "moon" in found[0]["answer"]
     assert found[2]["answer"].count(" ") > 20
+
+
+def test_how_near_generation_comes_to_the_bandwidth_of_the_memory(answered):
+    done, found, _ = answered
+    (bandwidth,) = {number(row, "memory_gb_per_second") for row in found}
+    for row in found:
+        # SmolLM2's table of embeddings is its output layer as well, so all weights are read.
+        size = number(row, "model_size_gb") * 2**30
+        share = size * number(row, "generation_tokens_per_second") / 1e9 / bandwidth
+        assert math.isclose(number(row, "memory_share"), share, rel_tol=1e-3)
+        assert 0 < share < 1
+        assert number(row, "peak_memory_gb") < 0.5  # the copy's buffers are not in it
+    assert "of the memory's bandwidth." in done.stdout.replace("\n", " ")
+    assert "memory_gb_per_second" not in done.stdout
+
+
+# In a process of its own, as below. The GPU's way is tried with the CPU as ggml's device.
+MEMORY = """
+import json, sys
+from pathlib import Path
+from types import SimpleNamespace
+from speed_test.frameworks import llamacpp, llamacpp_memory as memory
+
+seen = {"threads": [memory.by_threads(threads, 2**24) for threads in (1, 3)]}
+seen["device"] = memory.by_device(memory.CPU, 2**22)
+seen["no GPU"] = memory.memory_gb_per_second(True, 1)
+compute = memory._ggml
+idle = lambda name, *types: (lambda *given: 0) if name == "ggml_backend_graph_compute" else compute(name, *types)
+memory._ggml = idle
+seen["copies nothing"] = memory.by_device(memory.CPU, 2**22)
+memory._ggml = compute
+small, seven = map(Path, sys.argv[1:])
+seen["looked up"] = [memory.bytes_only_looked_up(path) for path in (small, seven)]
+llamacpp.memory_gb_per_second = lambda on_gpu, threads: 10.0
+seen["bandwidth"] = []
+for layers in (0, 5, 999):
+    options = SimpleNamespace(device="auto", gpu_layers=layers, threads=1)
+    seen["bandwidth"].append(llamacpp.open_model(small, 64, options).bandwidth)
+model = llamacpp.Model(small, 0)
+model.bandwidth = 10.0
+whole = model.near_the_limit(50.0)
+seen["share"] = [whole["memory_share"], model.size_gb * 2**30 * 50 / 1e10]
+seen["bytes"] = []
+for facts in ({"llama.expert_count": "8"}, {"split.count": "2"}, {"split.count": "1"}):
+    other = llamacpp.Model(small, 0)
+    other.metadata = lambda key: {"general.architecture": "llama", **facts}.get(key)
+    seen["bytes"].append(other.bytes_for_a_token() is not None)
+print(json.dumps(seen))
+"""
+
+
+def test_the_bandwidth_of_memory(tmp_path):
+    import gguf
+    import numpy
+
+    writer = gguf.GGUFWriter(tmp_path / "two.gguf", "llama")
+    for name in ("token_embd.weight", "output.weight"):
+        writer.add_tensor(name, numpy.zeros((4, 32), dtype=numpy.float32))
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        write()
+    writer.close()
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, SMOLLM2, tmp_path / "two.gguf"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    seen = json.loads(done.stdout)
+    assert min(*seen["threads"], seen["device"]) > 0
+    assert (seen["no GPU"], seen["copies nothing"]) == (None, None)
+    assert seen["looked up"] == [0, 4 * 32 * 4]
+    assert seen["bandwidth"] == [10.0, None, 10.0]  # in part on the GPU: two memories
+    assert seen["share"][0] == pytest.approx(seen["share"][1])
+    assert seen["bytes"] == [False, False, True]
 
 
 def test_the_chat_template_is_around_the_question(answered):

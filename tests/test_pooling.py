@@ -83,3 +83,59 @@ def test_a_switch_is_not_said_where_a_machine_has_one_kind_only(tmp_path):
     rows = [generation_row(threads=2), generation_row(machine="Other", chip="Other", threads=4)]
     found, _ = cells_of(write(tmp_path / "two_machines.csv", rows, GENERATION_COLUMNS))
     assert list(found["marks"]) == [(), ()]
+
+
+# ---- How the work is done ----
+
+
+@pytest.mark.parametrize(
+    ("cells", "marks"),
+    [
+        ({"channels_last": "True"}, ("channels last",)),
+        ({"precision": "tf32", "tf32": "True"}, ("precision tf32",)),
+        ({"num_processes": 2, "global_batch_size": 64}, ("2 processes",)),
+        ({"num_processes": 4, "num_nodes": 2}, ("4 processes on 2 machines",)),
+        ({"num_processes": 1200, "num_nodes": 150}, ("1,200 processes on 150 machines",)),
+        (
+            {"precision": "bfloat16", "compiled": "True", "channels_last": "True", "num_processes": 2},
+            ("bfloat16", "compiled", "channels last", "2 processes"),
+        ),
+    ],
+    ids=str,
+)
+def test_other_ways_to_do_the_work_are_marked(tmp_path, cells, marks):
+    rows = [training_row(epoch_seconds=60.0), training_row(epoch_seconds=10.0, **cells)]
+    found, notes = cells_of(write(tmp_path / "two_kinds.csv", rows))
+    assert notes == []
+    found = found.set_index("median")
+    assert (found.loc[60.0, "marks"], found.loc[10.0, "marks"]) == ((), marks)
+    assert (found.loc[60.0, "is_usual"], found.loc[10.0, "is_usual"]) == (True, False)
+
+
+def test_tf32_that_was_asked_for_is_told_from_a_frameworks_own(tmp_path):
+    rows = [training_row(epoch_seconds=60.0, tf32="True")]
+    rows += [training_row(epoch_seconds=10.0, tf32="True", precision="tf32")]
+    found, _ = cells_of(write(tmp_path / "two_kinds.csv", rows))
+    assert dict(zip(found["median"], found["marks"], strict=True)) == {60.0: ("tf32",), 10.0: ("precision tf32",)}
+
+
+def test_rows_from_before_the_columns_are_pooled_with_usual_ones(tmp_path):
+    new = {"channels_last": "False", "num_processes": 1, "num_nodes": 1, "global_batch_size": 32}
+    failed = {"status": "out_of_memory", "error": "x", "epoch_seconds": "", "batch_size": 64, "estimated": ""}
+    rows = [training_row(epoch_seconds=60.0), training_row(epoch_seconds=62.0, **new)]
+    rows += [training_row(**new | failed, tf32="", compiled=""), training_row(**failed, tf32="", compiled="")]
+    found, notes = cells_of(write(tmp_path / "pooled.csv", rows))
+    assert notes == ["line 4: global_batch_size is '32', not batch_size times num_processes"]
+    assert [(cell["median"], cell["count"], cell["status"]) for cell in found.to_dict("records")] == [
+        (61.0, 2, "ok"),
+        (pytest.approx(float("nan"), nan_ok=True), 0, "out_of_memory"),
+    ]
+    assert found["series"].nunique() == 1
+
+
+def test_a_failure_of_several_processes_stands_with_their_figures(tmp_path):
+    together = {"num_processes": 2, "channels_last": "False"}
+    failed = {"status": "failed", "error": "rank 1: killed", "epoch_seconds": "", "tf32": "", "compiled": ""}
+    rows = [training_row(**together), training_row(batch_size=64, **failed, **together)]
+    found, _ = cells_of(write(tmp_path / "failed.csv", rows))
+    assert list(found["marks"]) == [("2 processes",)] * 2

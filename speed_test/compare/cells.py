@@ -26,12 +26,14 @@ SECONDS = Range(0.00001, 86_400_000, "from 10 microseconds to 1,000 days")
 OTHERS = Range(1e-8, 1e12, "from 0.00000001 to 1,000,000,000,000")
 VERSION = Range(1, 9999, "from 1 to 9,999")
 RUN = Range(1, 1_000_000, "from 1 to 1,000,000")
+PROCESSES = Range(1, 1_000_000, "from 1 to 1,000,000")
+GLOBAL_BATCH_SIZE = Range(1, 99_999_999_999, "from 1 to 99,999,999,999")
 # The highest possible values of the machine's state: 100,000 percent are 1,000 cores.
 HIGHEST = {
     **dict.fromkeys(("other_load_percent", "gpu_other_load_percent"), 100_000.0),
     **dict.fromkeys(("cpu_pressure_percent", "cpu_stolen_percent"), 100_000.0),
     **dict.fromkeys(("swap_growth_gb", "gpu_clock_mhz", "gpu_power_limit_w"), 1_000_000.0),
-    "gpu_temperature_c": 1_000.0,
+    **dict.fromkeys(("gpu_temperature_c", "matmul_share", "memory_share"), 1_000.0),
 }
 MOST_BLOCKS = 100  # in a cell; a script writes at most 60
 # Usual rates, from 1 up. Millions of them may stand in a file, so these are not looked at one by one.

@@ -6,7 +6,16 @@ from operator import itemgetter
 from pathlib import Path
 
 from speed_test.compare import told
-from speed_test.compare.cells import BATCH_SIZE, VERSION, clean, number, quoted, whole
+from speed_test.compare.cells import (
+    BATCH_SIZE,
+    GLOBAL_BATCH_SIZE,
+    PROCESSES,
+    VERSION,
+    clean,
+    number,
+    quoted,
+    whole,
+)
 from speed_test.compare.facts import DEFAULTS, KIND, TEST, Machine, Measurement, Row, facts_of
 from speed_test.compare.known import GENERATION_FIGURE, LLAMA_2_7B, LLAMA_2_7B_PARAMETERS, TRAINING_FIGURE
 
@@ -14,7 +23,13 @@ Lines = list[tuple[int, list[str]]]  # number of a line, and its cells
 
 MACHINE = ("machine", "chip", "cpu_cores", "gpu_cores", "memory_gb")
 # All columns that are read, as text. `source` isn't: nobody's figures become published ones by a column of that name.
-TOLD = {*TEST, *KIND, *MACHINE, "batch_size", "quantization", "parameters", "status"} - {"source"}
+OTHERS = ("batch_size", "global_batch_size", "quantization", "parameters", "status")
+TOLD = {*TEST, *KIND, *MACHINE, *OTHERS} - {"source"}
+# Whole numbers that a row may have, from ... to ...
+WHOLE = {
+    **{"batch_size": BATCH_SIZE, "measurement_version": VERSION},
+    **{"num_processes": PROCESSES, "num_nodes": PROCESSES, "global_batch_size": GLOBAL_BATCH_SIZE},
+}
 # The columns that a file must have, because they are read and have been there from the beginning.
 OF_ALL = ("machine", "status")
 OF_TRAINING = (
@@ -73,12 +88,28 @@ def problem(cell: Row, columns: set[str]) -> str | None:
         return f"figure is {quoted(cell['figure'])}, which is no column of the file"
     if not cell["unit"]:
         return "unit is empty"
-    for column, limits in (("batch_size", BATCH_SIZE), ("measurement_version", VERSION)):
+    numbers: dict[str, int] = {}
+    for column, limits in WHOLE.items():
         if cell.get(column):
             try:
-                whole(cell[column], limits)
+                numbers[column] = whole(cell[column], limits)
             except ValueError as error:
                 return f"{column} {error}"
+    return _problem_of_switches(cell, numbers)
+
+
+def _problem_of_switches(cell: Row, numbers: dict[str, int]) -> str | None:
+    """The same of the columns that say how many processes did the work, and how images lay in memory."""
+    if cell.get("channels_last"):
+        try:
+            told.true_or_false(cell["channels_last"])
+        except ValueError as error:
+            return f"channels_last {error}"
+    size, processes, together = map(numbers.get, ("batch_size", "num_processes", "global_batch_size"))
+    if size and processes and together and together != size * processes:
+        return f"global_batch_size is '{together}', not batch_size times num_processes"
+    if numbers.get("num_nodes", 1) > (processes or 1):
+        return f"num_nodes is '{numbers['num_nodes']}', more than the processes"
     return None
 
 

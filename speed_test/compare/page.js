@@ -186,6 +186,22 @@ function speedsTable(test) {
     rows.filter(row => row.cells.some(cell => cell.textContent)));
 }
 
+// How well several processes work together; nothing, if no machine has figures of several and of one.
+function scalingTable(test) {
+  const own = test.cells.filter(cell => cell.scaling_text);
+  if (!own.length) return [];
+  const groups = inOrder(own);
+  const said = cell => (cell && cell.scaling_text
+    ? figureCell(cell.scaling_text, `${cell.num_processes} processes: ${asText(cell.scaling_speed)} times one`) : "");
+  const rows = test.series.filter(series => series.some(cell => cell.scaling_text)).map(series => ({
+    id: series[0].series, head: series[0].label, classes: classes(series[0], false),
+    cells: groups.map(group => said(at(series, group))),
+  }));
+  return [element("p", {}, "Scaling efficiency: the speed of several processes over that of as many times one, at the "
+    + "same batch size for each process; in brackets how many times as fast as one they are"),
+    element("div", { className: "scroll" }, table(`${test.id}-scaling`, ["machine", ...groups], rows))];
+}
+
 // Samples, or tokens, per joule; nothing, if no machine told its energy.
 function energyTable(test) {
   const own = test.cells.filter(cell => cell.per_joule_text);
@@ -238,7 +254,7 @@ function addSection(test) {
     element("div", { className: "scroll" }, figuresTable(test)),
     element("p", {}, "Speed, ", element("b", { id: `${test.id}-base` }), " being 1; higher is better"),
     element("div", { className: "scroll", id: `${test.id}-speeds-place` }),
-    ...energyTable(test), ...curves(test));
+    ...scalingTable(test), ...energyTable(test), ...curves(test));
   section.setAttribute("aria-labelledby", `${test.id}-title`);
   document.querySelector("main").append(section);
 }

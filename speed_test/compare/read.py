@@ -12,6 +12,7 @@ from speed_test.compare import older, ours
 from speed_test.compare.facts import DEFAULTS, FACTS, KIND, TEST, Machine, Measurement, facts_of
 from speed_test.compare.files import Unreadable, content, find
 from speed_test.compare.known import LLAMA_2_7B, columns_of
+from speed_test.results import USUAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,15 +91,21 @@ def frame(measurements: list[Measurement]) -> "pd.DataFrame":
     places = {facts: place for place, facts in enumerate(dict.fromkeys(one.facts for one in measurements))}
     kinds = pd.DataFrame(list(places), columns=list(FACTS), dtype=object)
     kinds["batch_size"] = kinds["batch_size"].astype(float)
+    _say_the_usual(kinds, kinds["status"] == "ok")
     _complete_failures(kinds)
     # What nothing tells of a failure is taken to be as usual.
-    for column, usual in (("precision", "float32"), ("estimated", "False")):
-        kinds.loc[kinds[column] == "", column] = usual
+    _say_the_usual(kinds, kinds["status"] != "ok")
     kinds["kind"] = kinds.groupby([*TEST, "machine", *KIND], sort=False).ngroup()
     rows = kinds.take([places[one.facts] for one in measurements]).reset_index(drop=True)
     rows["value"] = pd.Series([one.value for one in measurements], dtype=float)
     rows["told"] = pd.Series([one.told for one in measurements], dtype=object)
     return rows
+
+
+def _say_the_usual(kinds: "pd.DataFrame", which: "pd.Series") -> None:
+    """Fill the empty cells of those rows that mean the same as the usual value (see results.USUAL)."""
+    for column, usual in {**USUAL, "estimated": "False"}.items():
+        kinds.loc[which & (kinds[column] == ""), column] = usual
 
 
 def _complete_failures(kinds: "pd.DataFrame") -> None:

@@ -38,6 +38,16 @@ def percent(half_width: float) -> str:
     return f"±{_rounded(value, '0.01' if value < 0.095 else '0.1' if value < 9.95 else '1')}%"
 
 
+def scaling(speed: float, efficiency: float, half_width: float) -> str:
+    """A scaling efficiency, and in brackets how many times as fast as one process: "94% (1.87)". On a second line
+    stands the relative half-width. "" if it is not known."""
+    if math.isnan(efficiency):
+        return ""
+    part = 100 * efficiency
+    text = ">999%" if part >= 999.5 else f"{_rounded(part, '1' if part >= 9.95 else '0.1')}%"
+    return f"{text} ({ratio(speed)}){_second_line(half_width)}"
+
+
 def spread(lowest: float, highest: float, count: int) -> str:
     """From the lowest to the highest of several figures: "(268 to 278, 2 figures)"."""
     return f"({screen.number(lowest)} to {screen.number(highest)}, {count} figures)" if count > 1 else ""

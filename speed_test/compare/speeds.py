@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from speed_test import verdict
-from speed_test.compare import shown
+from speed_test.compare import limits, shown
 from speed_test.compare.charts import chosen_for_chart, looks, scale
 from speed_test.compare.table import label
 
@@ -17,7 +17,8 @@ KEYS = (
     *("experiment", "machine", "published", "marks", "batch_size", "model", "unit", "median", "lowest", "highest"),
     *("count", "status", "half_width", "grade", "grade_reason", "runs", "warnings", "per_joule", "baseline", "speed"),
     *("speed_half_width", "compared", "more_runs", "framework", "dataset", "input_size", "figure", "better"),
-    *("cpu_model", "virtual"),
+    *("cpu_model", "virtual", "num_processes", "num_nodes", "scaling_speed", "scaling_efficiency"),
+    *("scaling_half_width", *limits.COLUMNS, "scaling_text"),
     *("test", "title", "chart", "label", "name", "series", "machine_key", "group", "across"),
     *("text", "shown", "spread", "speed_text", "is_best", "represents_machine", "baseline_series", "slowest_series"),
     *("overview", "overview_text", "in_chart", "scale", "colour", "pattern"),
@@ -46,15 +47,16 @@ def machines_called(cells: "pd.DataFrame", wanted: str) -> list[str]:
 def _representatives(test: "pd.DataFrame") -> dict[str, str]:
     """For each machine of a test that has figures, the series to compare others with.
 
-    Of its several kinds of figures it is the one that most series can be compared with; of those, the one with the
-    fewest marks. The machine with the most comparable one comes first.
+    Of its several kinds of figures it is a usual one if there is any, so that nobody's several processes are compared
+    with one; of those the one that most series can be compared with; of those, the one with the fewest marks. The
+    machine with the most comparable one comes first.
     """
     groups = test.groupby("series", sort=False)["group"].agg(set)
     done = test[test["count"] > 0].drop_duplicates("series")
     ranked = sorted(
-        (-sum(bool(groups[series] & other) for other in groups), len(marks), place, machine, series)
-        for place, (machine, series, marks) in enumerate(
-            done[["machine", "series", "marks"]].itertuples(index=False, name=None)
+        (not usual, -sum(bool(groups[series] & other) for other in groups), len(marks), place, machine, series)
+        for place, (machine, series, marks, usual) in enumerate(
+            done[["machine", "series", "marks", "is_usual"]].itertuples(index=False, name=None)
         )
     )
     found: dict[str, str] = {}
@@ -177,12 +179,13 @@ def compare(cells: "pd.DataFrame", wanted: str | None, here: list[str]) -> "pd.D
 def _overview(cells: "pd.DataFrame") -> "pd.Series":
     """For each cell the column of the overview that it stands in, or None.
 
-    Of a machine's kinds of figures in a test the one with the fewest marks stands there, at its best batch size: real
-    figures before synthetic ones, for example. Where a test has several models, there is a column for each that two
-    machines have (if there is none, for each model), because no figure of one model can be compared with another's.
+    Of a machine's kinds of figures in a test a usual one stands there if there is any, and of those the one with the
+    fewest marks, at its best batch size: real figures before synthetic ones, for example. Where a test has several
+    models, there is a column for each that two machines have (if there is none, for each model), because no figure of
+    one model can be compared with another's.
     """
     done = cells[cells["count"] > 0].copy()
-    done["marks_count"] = done["marks"].map(len)
+    done["marks_count"] = done["marks"].map(len) + 100 * ~done["is_usual"]
     done["column"] = done["title"]
     models = done["across"] == "model"
     done.loc[models, "column"] = done["title"] + ": " + done["group"]
@@ -258,7 +261,7 @@ def _overall_records(compared: "pd.DataFrame") -> list[dict]:
 
 def _plain(found: "pd.DataFrame") -> list[dict]:
     """Records of Python's own types, as JSON has them."""
-    whole = ("batch_size", "count", "runs", "more_runs")
+    whole = ("batch_size", "count", "runs", "more_runs", "num_processes", "num_nodes")
     return [
         {
             key: None

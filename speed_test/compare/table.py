@@ -7,11 +7,11 @@ A series is a line of a table: the cells of a machine that are of one kind.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from speed_test.compare import grades, shown
+from speed_test.compare import grades, limits, scaling, shown
 from speed_test.compare.facts import FACTS, HOST, KIND, TEST
 from speed_test.compare.known import FRAMEWORKS, KNOWN, columns_of
 from speed_test.machine import file_safe
-from speed_test.results import MEASUREMENT_VERSION
+from speed_test.results import MEASUREMENT_VERSION, USUAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,7 @@ MARKS = (
     ("precision", None, "{}"),
     ("tf32", "True", "tf32"),
     ("compiled", "True", "compiled"),
+    ("channels_last", "True", "channels last"),
     ("data_checksum", "mismatch", "not the published data"),
     ("measurement_version", None, "version {}"),
 )
@@ -79,7 +80,8 @@ def cells(measurements: "pd.DataFrame") -> "pd.DataFrame":
     """A row for each cell, in the order in which tables show them: tests, machines, groups.
 
     Adds to the columns of facts.FACTS: test, title, chart; series, marks, label, name, published, computer (the
-    machine's key as its rows have it: `machine` is another one for each of its hosts, if it has several);
+    machine's key as its rows have it: `machine` is another one for each of its hosts, if it has several); is_usual
+    (done as it is without options: in float32, by one process);
     median, lowest, highest, count, cost (smaller is better); the fields of grades.Trust; is_best (of its series, but
     not of different models); text, shown, spread; values, told (the rows); cell (a number of its own).
     """
@@ -115,6 +117,10 @@ def cells(measurements: "pd.DataFrame") -> "pd.DataFrame":
     done = found[(found["count"] > 0) & (found["across"] != "model")]
     found.loc[done.groupby(["test", "series"])["cost"].idxmin(), "is_best"] = True
     _add_trust(found)
+    for column in limits.COLUMNS:
+        found[column] = [limits.median(column, told) for told in found["told"]]
+    found["is_usual"] = (found[list(USUAL)] == list(USUAL.values())).all(axis=1)
+    found = scaling.with_scaling(found)
     found["text"] = [shown.figure(*row) for row in zip(found["median"], found["status"], strict=True)]
     found["shown"] = [
         shown.graded(*row) for row in zip(found["text"], found["grade"], found["half_width"], strict=True)
@@ -235,12 +241,24 @@ def _marks(found: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _usual_marks(kind: dict, newest: str) -> tuple[str, ...]:
-    usual = {"precision": ("float32",), "measurement_version": ("", newest)}
-    return tuple(
+    usual = {"precision": ("float32", "tf32"), "measurement_version": ("", newest)}
+    marks = [
         mark.format(kind[column])
         for column, value, mark in MARKS
         if (kind[column] == value if value else kind[column] not in usual[column])
-    )
+    ]
+    if kind["precision"] == "tf32":  # asked for: more of the work than a framework does in it by itself
+        marks = ["precision tf32" if mark == "tf32" else mark for mark in marks]
+        marks += [] if "precision tf32" in marks else ["precision tf32"]
+    return (*marks, *_processes(kind))
+
+
+def _processes(kind: dict) -> tuple[str, ...]:
+    """ "2 processes", or "4 processes on 2 machines"; nothing of one."""
+    if kind["num_processes"] == USUAL["num_processes"]:
+        return ()
+    machines = "" if kind["num_nodes"] == USUAL["num_nodes"] else f" on {int(kind['num_nodes']):,} machines"
+    return (f"{int(kind['num_processes']):,} processes{machines}",)
 
 
 def label(machine: str, published: bool, marks: tuple[str, ...]) -> str:

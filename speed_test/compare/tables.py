@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Lines = list[list[str]]
+SCALING = (
+    "scaling efficiency: the speed of several processes over that of as many times one, at the same batch size for "
+    "each process; in brackets how many times as fast as one they are"
+)
 
 # The marks with a letter of their own, which stands beside the machine's name on the screen, and what they say.
 LETTERS = {
@@ -19,7 +23,7 @@ LETTERS = {
     "estimated": "estimated from a part of the epoch",
     "older": "measured with the older scripts that this project continues",
     "tf32": "may use TensorFloat-32",
-    "compiled": "the training step was compiled as a whole",
+    "compiled": "the training step was compiled as a whole (Keras does that by itself on NVIDIA GPUs)",
 }
 
 
@@ -50,6 +54,12 @@ def per_joule_table(test: "pd.DataFrame") -> Lines:
     """Samples (or tokens) per joule of one test; no lines if no machine told its energy."""
     done = test[test["per_joule"].notna()]
     return _pivot(done.assign(energy=done["per_joule"].map(number)), "group", "energy") if len(done) else []
+
+
+def scaling_table(test: "pd.DataFrame") -> Lines:
+    """The scaling efficiency of several processes; no lines if no machine has figures of several and of one."""
+    done = test[test["scaling_text"] != ""]
+    return _pivot(done, "group", "scaling_text") if len(done) else []
 
 
 def speeds_table(test: "pd.DataFrame") -> Lines:

@@ -11,6 +11,7 @@ from speed_test.compare.speeds import overall
 from speed_test.compare.table import label
 from speed_test.compare.tables import (
     LETTERS,
+    SCALING,
     Lines,
     amount,
     figures_table,
@@ -18,6 +19,7 @@ from speed_test.compare.tables import (
     names,
     overview_table,
     per_joule_table,
+    scaling_table,
     speeds_table,
     tests,
 )
@@ -93,6 +95,11 @@ def _print_test(test: "pd.DataFrame") -> None:
         say()
     for line in untold:
         _say(f"?  {line}", indent=3)
+    if lines := scaling_table(test):
+        say()
+        _say(SCALING)
+        say()
+        _print_aligned(lines)
     if lines := per_joule_table(test):
         say(f"\n{amount(test)} per joule; higher is better\n")
         _print_aligned(lines)
@@ -203,6 +210,9 @@ def print_markdown(compared: "pd.DataFrame") -> None:
         say(f"\nSpeed, {_escaped(test['baseline'].iloc[0])} being 1; higher is better\n")
         _print_pipes(speeds_table(test))
         _print_list(f"? {line}" for line in notes.untold(test))
+        if lines := scaling_table(test):
+            say(f"\n{SCALING[0].upper()}{SCALING[1:]}\n")
+            _print_pipes(lines)
         if lines := per_joule_table(test):
             say(f"\n{amount(test).capitalize()} per joule; higher is better\n")
             _print_pipes(lines)

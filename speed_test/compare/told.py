@@ -1,4 +1,4 @@
-"""What rows say of the machine's state and of their blocks, beside their figure: which cells are possible.
+"""What rows say of the machine's state, its limits and their blocks, beside their figure: which cells are possible.
 
 Reading a CSV and --check follow these same rules. A number or a truth value that no script writes costs the row its
 place, as a wrong figure does: nobody gets a better grade by it. A word that is not known is no fault for a grade, since
@@ -16,12 +16,14 @@ from speed_test.results import LEVELS
 FROM_ZERO = (
     *("other_load_percent", "gpu_other_load_percent", "cpu_pressure_percent", "cpu_stolen_percent"),
     *("swap_growth_gb", "gpu_temperature_c", "gpu_clock_mhz", "gpu_power_limit_w", "energy_joules"),
-    "suspended_seconds",
+    *("suspended_seconds", "compile_seconds", "gflop_per_sample", "tflops", "matmul_tflops", "matmul_share"),
+    *("memory_gb_per_second", "memory_share"),
 )
 TEXTS = ("throttle_reasons", "busiest_other_process", "cpu_governor", "cpu_fallback")
 
 
-def _true_or_false(text: str) -> None:
+def true_or_false(text: str) -> None:
+    """Raises ValueError, whose text completes "the cell ..."."""
     if text not in ("True", "False"):
         raise ValueError(f"is {quoted(text)}, neither True nor False")
 
@@ -31,7 +33,7 @@ CHECKS: dict[str, Callable[[str], object]] = {
     "block_samples_per_second": check_blocks,
     "compute_samples_per_second_after": lambda text: number(text, "compute_samples_per_second_after"),
     "run": lambda text: whole(text, RUN),
-    **dict.fromkeys(("low_power_mode", "emulated"), _true_or_false),
+    **dict.fromkeys(("low_power_mode", "emulated"), true_or_false),
     **{column: lambda text, column=column: number_from_0(text, column) for column in FROM_ZERO},  # type: ignore[misc]
 }
 # Columns that are kept as well, because grades and curves need them. A wrong number in them is taken as unknown.

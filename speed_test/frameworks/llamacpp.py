@@ -6,6 +6,7 @@ decide about flash attention. https://github.com/abetlen/llama-cpp-python docume
 
 import argparse
 import ctypes
+import functools
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from speed_test.command_line import BadInput, whole_number
 from speed_test.frameworks.base import process_peak_memory_gb
 from speed_test.frameworks.llamacpp_log import Log, clean
+from speed_test.frameworks.llamacpp_memory import bytes_only_looked_up, memory_gb_per_second
 from speed_test.frameworks.llamacpp_trial import try_model
 from speed_test.machine import GIB, Device, nvidia_gpu, nvidia_uuid, performance_cores
 
@@ -123,8 +125,13 @@ def inspect_model(path: Path, questions: Sequence[str]) -> "Model":
 
 def open_model(path: Path, context: int, options: "Options") -> "Model":
     """The model with room for `context` tokens, on the device and threads that the options name."""
-    model = Model(path, _gpu_layers(options))
-    model.open(context, _threads(options))
+    layers, threads = _gpu_layers(options), _threads(options)
+    # Before the model is there, which would share the memory with the copy.
+    bandwidth = memory_gb_per_second(layers > 0, threads)
+    model = Model(path, layers)
+    model.open(context, threads)
+    if layers == 0 or layers >= model.layers:  # else the weights are in two memories
+        model.bandwidth = bandwidth
     return model
 
 
@@ -157,7 +164,10 @@ class Model:
         if not self.model:
             raise self._log.error()
         self.vocabulary = llama_cpp.llama_model_get_vocab(self.model)
+        self.path = path
         self.name = clean(path.stem.removeprefix("synthetic_"))
+        self.bandwidth: float | None = None  # of its memory, in billions of bytes a second, where that is known
+        self.layers = llama_cpp.llama_model_n_layer(self.model) + 1  # llama.cpp counts the output as one
         self.size_gb = llama_cpp.llama_model_size(self.model) / GIB
         self.parameters: int = llama_cpp.llama_model_n_params(self.model)
         text = ctypes.create_string_buffer(256)
@@ -182,9 +192,6 @@ class Model:
 
     def facts(self, options: "Options") -> dict[str, object]:
         """The columns that say which model this is and what it runs on."""
-        import llama_cpp
-
-        layers = llama_cpp.llama_model_n_layer(self.model) + 1  # llama.cpp counts the output as one
         return {
             "model": re.sub(rf"[._-]{re.escape(self.quantization)}$", "", self.name, flags=re.IGNORECASE),
             "architecture": clean(self.metadata("general.architecture") or "") or None,
@@ -192,8 +199,28 @@ class Model:
             "model_size_gb": self.size_gb,
             "parameters": self.parameters,
             "threads": _threads(options),
-            "gpu_layers": min(_gpu_layers(options), layers),
+            "gpu_layers": min(_gpu_layers(options), self.layers),
         }
+
+    def near_the_limit(self, tokens_per_second: float) -> dict[str, float | None]:
+        """The columns that say how near generation comes to the bandwidth of the memory."""
+        size = self.bytes_for_a_token()
+        if not self.bandwidth or not size:
+            return {"memory_gb_per_second": self.bandwidth, "memory_share": None}
+        share = size * tokens_per_second / 1e9 / self.bandwidth
+        return {"memory_gb_per_second": self.bandwidth, "memory_share": share}
+
+    @functools.cache  # noqa: B019 - there is one model in a process
+    def bytes_for_a_token(self) -> float | None:
+        """The bytes of the weights that are read to write one token; None where nothing tells: of a mixture of experts
+        a token reads a part only, and of a model in several files only the first one is looked into."""
+        experts = self.metadata(f"{self.metadata('general.architecture')}.expert_count") or "0"
+        if experts != "0" or (self.metadata("split.count") or "0") not in ("0", "1"):
+            return None
+        try:
+            return self.size_gb * GIB - bytes_only_looked_up(self.path)
+        except (ImportError, AttributeError):  # another version of llama-cpp-python
+            return None
 
     def summary(self, weights: str) -> str:
         """ "llama-2-7b-chat.Q4_0, real, Q4_0, 6.7 billion parameters, 3.6 GB"; `weights` says what they are."""
