@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CIFAR100 = ROOT / "pytorch_test_computer_vision_cifar100.py"
 SMALL = ROOT / "tests" / "small_speed_test.py"
 PLAIN = ROOT / "tests" / "plain_speed_test.py"
+QUICK = ROOT / "tests" / "quick"  # see its sitecustomize.py
 
 # A proxy that refuses at once: no test reaches the network, whether or not the machine has one.
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
@@ -31,7 +32,8 @@ def temporary_folder() -> str:
 def environment(**changes: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), temporary_folder())
-    return kept | OFFLINE | ONE_THREAD | temporary | {"PYTHONPATH": str(ROOT)} | changes
+    path = os.pathsep.join([str(ROOT), str(QUICK)])
+    return kept | OFFLINE | ONE_THREAD | temporary | {"PYTHONPATH": path} | changes
 
 
 # Tests run side by side, so each is one of the other programs of another one.
