@@ -26,6 +26,7 @@ ARROWS = {
     "scripts": set(),
     "machine": {"sensors"},
     "switches": set(),
+    "ceiling": set(),
     "arguments": set(),
     "command_line": {"experiment", "screen", "arguments", "switches"},
     "child": {"screen"},
@@ -36,7 +37,7 @@ ARROWS = {
     "rows": {"child", "command_line", "epoch", "experiment", "report", "resume", "results", "screen", "state"},
     "advice": {"faults", "results", "screen", "steady", "verdict"},
     "resume": {"results", "verdict"},
-    "frameworks": {"experiment", "frameworks", "machine", "command_line", "switches"},
+    "frameworks": {"experiment", "frameworks", "machine", "command_line", "switches", "ceiling", "screen"},
     "data": {"data", "machine", "screen", "command_line"},
     "report": {"screen", "experiment", "command_line", "machine", "results", "verdict", "faults", "advice"},
     "sweep": {"child", "clock", "epoch", "rows", "cooldown", "until", "state", "results", "resume", "report", "screen"}
