@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from speed_test.experiment import Batch, KerasFit
 
 
+# An optimizer that scales the loss skips a step whose float16 gradients overflow, and halves the scale: from 2^15 on,
+# and so no more often than this until float16 holds them or none is left. A skipped step trains nothing.
+MOST_SKIPPED = 32
+
+
 class Rewind:
     """Brings a compiled model, its optimizer and its random numbers back to where they were when this was made.
 
@@ -22,8 +27,9 @@ class Rewind:
     """
 
     def __init__(self, model: "keras.Model") -> None:
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
+        with model.distribute_strategy.scope():
+            if not model.optimizer.built:
+                model.optimizer.build(model.trainable_variables)
         self._model = model
         # An optimizer that scales the loss counts those of the one inside it as its own.
         self._start = [(variable, variable.numpy()) for variable in [*model.variables, *model.optimizer.variables]]
@@ -66,8 +72,12 @@ def keras_step(fit: "KerasFit", device: str) -> TrainingStep:
         return function(tuple(part.value if isinstance(part, Spread) else part for part in batch))
 
     def loss(*batch: Any) -> float:
-        fit.model.reset_metrics()
-        run(*batch)
+        trained = int(fit.model.optimizer.iterations)
+        for _ in range(1 + MOST_SKIPPED):
+            fit.model.reset_metrics()
+            run(*batch)
+            if int(fit.model.optimizer.iterations) > trained:
+                break
         return loss_of(fit.model)
 
     def flop() -> float | None:

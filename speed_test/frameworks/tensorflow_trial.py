@@ -29,8 +29,8 @@ def check_switches(options: "Options") -> list[str]:
     Returns a sentence for each that is known to be slow there. Raises BadInput for what cannot be done. The defaults
     cost nothing.
     """
-    for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        if variable in os.environ:
+    for variable, of_one in (("RANK", None), ("LOCAL_RANK", None), ("WORLD_SIZE", "1")):
+        if os.environ.get(variable, of_one) != of_one:
             raise BadInput(
                 f"{variable} is set, as torchrun and other launchers do, but TensorFlow takes all GPUs of a machine "
                 "with --processes=all: start the script with python"
