@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import tensorflow_test_computer_vision_cifar100 as script
-from speed_test import KerasFit, clock
+from speed_test import KerasFit, ceiling, clock
 from speed_test.command_line import BadInput, parse
 from speed_test.frameworks import tensorflow as backend
 from speed_test.frameworks import tensorflow_flop, tensorflow_model, tensorflow_trial
@@ -236,10 +236,9 @@ def replaced(owner, name, value):
 
 
 def rate_of_products():
-    return {
-        "float32": backend.matmul_tflops(OPTIONS),
-        "of two": backend.matmul_tflops(OPTIONS.changed(processes=2)),
-    }
+    found = {"real": backend.matmul_tflops(OPTIONS)}
+    with replaced(ceiling, "product_tflops", lambda *_: 1.5):
+        return found | {"of two that are one": backend.matmul_tflops(OPTIONS.changed(processes=2))}
 
 
 if __name__ == "__main__":
