@@ -83,15 +83,27 @@ def training(batch_size: int, options: Options) -> KerasFit:
     import keras
     import tensorflow as tf
 
+    from speed_test.frameworks.tensorflow import DTYPE_POLICIES, strategy_of
+
     keras.utils.set_random_seed(SEED)
-    model = keras.Sequential(
-        [
-            keras.Input((32, 32, 3), dtype="uint8"),
-            keras.layers.Rescaling(1 / 255),
-            keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3), classes=CLASSES),
-        ]
-    )
-    model.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE), loss="sparse_categorical_crossentropy")
+    keras.config.set_dtype_policy(DTYPE_POLICIES[options.precision])
+    strategy = strategy_of(options)  # TensorFlow's default one, or with --processes a MirroredStrategy
+    with strategy.scope():
+        model = keras.Sequential(
+            [
+                keras.Input((32, 32, 3), dtype="uint8"),
+                keras.layers.Rescaling(1 / 255),
+                keras.applications.ResNet50(
+                    weights=None, input_shape=(32, 32, 3), classes=CLASSES, classifier_activation=None
+                ),
+                keras.layers.Activation("softmax", dtype="float32"),  # whatever the precision of the rest
+            ]
+        )
+        model.compile(
+            optimizer=keras.optimizers.Adam(LEARNING_RATE),
+            loss="sparse_categorical_crossentropy",
+            jit_compile=options.compile or "auto",  # by XLA; Keras does so itself on an NVIDIA GPU
+        )
 
     # Shuffled as numbers and fetched a batch at a time: a thousand times fewer steps than image by image.
     with tf.device("CPU:0"):
@@ -99,7 +111,7 @@ def training(batch_size: int, options: Options) -> KerasFit:
     batches = (
         tf.data.Dataset.range(len(labels))
         .shuffle(len(labels), seed=SEED)
-        .batch(batch_size)
+        .batch(batch_size * strategy.num_replicas_in_sync)
         .map(lambda chosen: (tf.gather(images, chosen), tf.gather(labels, chosen)), num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )

@@ -111,7 +111,8 @@ def small_transformer() -> "keras.Model":
 
     x = layers.Dropout(DROPOUT)(layers.GlobalAveragePooling1D()(x))
     x = layers.Dropout(DROPOUT)(layers.Dense(WIDTH, activation="relu")(x))
-    return keras.Model(ids, layers.Dense(CLASSES, activation="softmax")(x))
+    x = layers.Activation("softmax", dtype="float32")(layers.Dense(CLASSES)(x))  # whatever the precision of the rest
+    return keras.Model(ids, x)
 
 
 def training(batch_size: int, options: Options) -> KerasFit:
@@ -119,9 +120,18 @@ def training(batch_size: int, options: Options) -> KerasFit:
     import keras
     import tensorflow as tf
 
+    from speed_test.frameworks.tensorflow import DTYPE_POLICIES, strategy_of
+
     keras.utils.set_random_seed(SEED)
-    model = small_transformer()
-    model.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE), loss="sparse_categorical_crossentropy")
+    keras.config.set_dtype_policy(DTYPE_POLICIES[options.precision])
+    strategy = strategy_of(options)  # TensorFlow's default one, or with --processes a MirroredStrategy
+    with strategy.scope():
+        model = small_transformer()
+        model.compile(
+            optimizer=keras.optimizers.Adam(LEARNING_RATE),
+            loss="sparse_categorical_crossentropy",
+            jit_compile=options.compile or "auto",  # by XLA; Keras does so itself on an NVIDIA GPU
+        )
 
     # Shuffled as numbers and fetched a batch at a time: a thousand times fewer steps than review by review.
     with tf.device("CPU:0"):
@@ -129,7 +139,7 @@ def training(batch_size: int, options: Options) -> KerasFit:
     batches = (
         tf.data.Dataset.range(len(labels))
         .shuffle(len(labels), seed=SEED)
-        .batch(batch_size)
+        .batch(batch_size * strategy.num_replicas_in_sync)
         .map(lambda chosen: (tf.gather(ids, chosen), tf.gather(labels, chosen)), num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )

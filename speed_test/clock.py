@@ -62,6 +62,7 @@ class Clock:
         if batch_size is not None:
             self.shared = {"batch_size": batch_size}
             self.shared |= switches.columns(experiment.switches, options, experiment.precision)
+        self.processes = 1  # that train together
         self.rate: float | None = None  # the compute limit, once it is measured
         self._measure_limit: Callable[[], float] | None = None
         self.until = Until(options.until, experiment.row_is, batch_size)
@@ -139,17 +140,26 @@ class Clock:
         done = {epoch for batch_size, epoch in self.options.done if batch_size == str(self.batch_size)}
         return [number for number in range(1, self.options.epochs + 1) if str(number) not in done]
 
+    def share_out(self, processes: int, nodes: int = 1) -> None:
+        """Note how many processes train together, each with the batch size, and on how many machines."""
+        self.processes = processes
+        self.shared |= {
+            "num_processes": processes,
+            "num_nodes": nodes,
+            "global_batch_size": self.batch_size and self.batch_size * processes,
+        }
+
     def get_ready(self, step: TrainingStep) -> None:
         """Everything that comes before the first epoch: warm up, measure the compute limit, rewind."""
         if step.samples < (self.batch_size or 1):
             raise ValueError(f"the data have {step.samples:,} samples, fewer than a batch")
         if self.options.trial is not None:
             return self.try_out(step, self.options.trial)
-        self.count_operations(step)
         self.shared["warmup_seconds"] = self.warm_up(step.run, self.shapes(step.first, step.samples))
         self._measure_limit = partial(self.compute_limit, step.run, step.first)
         self.rate = self._measure_limit()
         self.shared["compute_samples_per_second"] = self.rate
+        self.count_operations(step)  # after the warm-up, which would lack what the first use of the framework takes
         step.rewind()
         self._send("rate", self.rate)
 

@@ -230,7 +230,7 @@ class Epoch:
         """As long as what will be measured."""
         clock, total = self._clock, self._of
         if clock.options.max_steps:
-            total = min(total, clock.options.max_steps * (clock.batch_size or 1))
+            total = min(total, clock.options.max_steps * (clock.batch_size or 1) * clock.processes)
         if clock.options.time_limit and clock.rate:
             total = min(total, math.ceil(clock.options.time_limit * clock.rate))
         name = f"batch size {clock.batch_size}, epoch {self.number} of {clock.options.epochs}"

@@ -94,7 +94,6 @@ def timed_epochs():
         "log": log,
         "rows": [content for kind, content in sent if kind == "row"],
         "rewound": at_start == before,
-        "traces": watch.step.experimental_get_tracing_count(),
     }
 
 

@@ -40,7 +40,7 @@ ARROWS = {
     "advice_limits": {"faults", "screen", "verdict"},
     "advice": {"advice_limits", "faults", "results", "screen", "steady", "verdict"},
     "resume": {"results", "verdict"},
-    "frameworks": {"experiment", "frameworks", "machine", "command_line", "switches", "ceiling"},
+    "frameworks": {"experiment", "frameworks", "machine", "command_line", "switches", "ceiling", "screen"},
     "data": {"data", "machine", "screen", "command_line"},
     "report": {"screen", "experiment", "command_line", "machine", "results", "verdict", "faults", "advice"},
     "sweep": {"child", "clock", "epoch", "rows", "cooldown", "until", "state", "results", "resume", "report", "screen"}

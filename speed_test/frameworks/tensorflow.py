@@ -1,4 +1,7 @@
-"""TensorFlow: devices, waiting, memory, and the clock as a Keras callback."""
+"""TensorFlow: devices, waiting, memory and the rate of matrix products.
+
+What its scripts and the clock need besides stands in the modules beside this one, and is offered here.
+"""
 
 import contextlib
 import os
@@ -7,19 +10,37 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
+from speed_test import ceiling
 from speed_test.command_line import BadInput
-from speed_test.experiment import TrainingStep
 from speed_test.frameworks.base import process_peak_memory_gb
+from speed_test.frameworks.tensorflow_fit import callback, keras_step, time_fit
+from speed_test.frameworks.tensorflow_flop import count_flop
+from speed_test.frameworks.tensorflow_model import DTYPE_POLICIES, device_names, strategy_of
+from speed_test.frameworks.tensorflow_trial import check_switches
 from speed_test.machine import GIB, Device, nvidia_gpu, nvidia_uuid
 
 if TYPE_CHECKING:
-    import keras
-
-    from speed_test.clock import Clock
     from speed_test.command_line import Options
-    from speed_test.experiment import Batch, KerasFit
+
+__all__ = [
+    "DTYPE_POLICIES",
+    "NAME",
+    "callback",
+    "check_switches",
+    "count_flop",
+    "cpu_fallback",
+    "describe_device",
+    "keras_step",
+    "matmul_tflops",
+    "peak_memory_gb",
+    "start",
+    "strategy_of",
+    "time_fit",
+    "wait",
+]
 
 NAME = "TensorFlow"
 
@@ -60,9 +81,11 @@ def start(device: str) -> None:
 
         if device == "cpu":
             tf.config.set_visible_devices([], "GPU")
-        for gpu in tf.config.get_visible_devices("GPU"):
+        gpus = tf.config.get_visible_devices("GPU")
+        for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
-        tf.config.list_logical_devices()
+        if gpus:  # starts the runtime; else the first operation does, for --processes may make logical CPU devices
+            tf.config.list_logical_devices()
         logging.set_verbosity(logging.ERROR)
         tf.get_logger().setLevel("ERROR")
 
@@ -104,19 +127,37 @@ def describe_device(wanted: str) -> Device:
     )
 
 
-def check_switches(options: "Options") -> list[str]:
-    """To do."""
-    return []
-
-
-def count_flop(step: Callable, batch: "Batch") -> float | None:
-    """To do."""
-    return None
-
-
 def matmul_tflops(options: "Options") -> float | None:
-    """To do."""
-    return None
+    """Trillions of floating-point operations a second in a large matrix product with the precision, and the TF32, of
+    the options, in all replicas together: the devices' own ceiling."""
+    import tensorflow as tf
+
+    kind = {"bfloat16": tf.bfloat16, "float16": tf.float16}.get(options.precision, tf.float32)
+
+    def make(size: int) -> Callable[[], object]:
+        # Numbers as in a network: with zeros a GPU takes less power, and is faster. The training's own random numbers
+        # stay as they are.
+        left, right = (tf.cast(tf.random.stateless_normal([size, size], [0, seed]), kind) for seed in (1, 2))
+        return lambda: tf.matmul(left, right)
+
+    largest = ceiling.largest_size(_memory_bytes(options.device), kind.size)
+    together = 0.0
+    for name in device_names(options):
+        with tf.device(name):
+            together += ceiling.product_tflops(make, partial(wait, options.device), largest)
+        if options.device == "cpu":  # all its logical devices are the same cores
+            break
+        with contextlib.suppress(ValueError, RuntimeError):  # the Metal plug-in keeps no account of its memory
+            tf.config.experimental.reset_memory_stats(name)
+    return together
+
+
+def _memory_bytes(device: str) -> float:
+    """The memory that matrices may lie in: what is free, or all that an NVIDIA GPU has."""
+    import psutil
+
+    of_gpu = nvidia_gpu()[2] if device == "cuda" else None
+    return of_gpu or psutil.virtual_memory().available
 
 
 def wait(device: str) -> None:
@@ -133,116 +174,18 @@ def wait(device: str) -> None:
 
 
 def peak_memory_gb(device: str) -> float | None:
-    """Peak memory so far in GB of 2^30 bytes: of tensors on a GPU, on a CPU of this process. None if unknown."""
+    """Peak memory so far in GB of 2^30 bytes: of tensors on the GPU that has most, on a CPU of this
+    process. None if unknown."""
     if device == "cpu":
         return process_peak_memory_gb()
     import tensorflow as tf
 
     try:
-        return tf.config.experimental.get_memory_info("GPU:0")["peak"] / GIB if device == "cuda" else None
+        gpus = tf.config.list_logical_devices("GPU") if device == "cuda" else []
+        return max(tf.config.experimental.get_memory_info(gpu.name)["peak"] for gpu in gpus) / GIB
     except (ValueError, RuntimeError):
         return None
 
 
 def cpu_fallback() -> None:
     """TensorFlow does not tell which operators ran on the CPU in place of the GPU."""
-
-
-def rewind_of(model: "keras.Model") -> Callable[[], None]:
-    """A function that brings a compiled model, its optimizer and its random numbers back to where they are now.
-
-    It undoes warm-up and compute limit.
-    """
-    model.optimizer.build(model.trainable_variables)
-    start = [(variable, variable.numpy()) for variable in [*model.variables, *model.optimizer.variables]]
-
-    def rewind() -> None:
-        for variable, value in start:
-            variable.assign(value)
-
-    return rewind
-
-
-def time_fit(clock: "Clock", fit: "KerasFit") -> None:
-    """Train with `model.fit`, and send a row for each epoch."""
-    epochs = len(clock.epoch_numbers())
-    # The data set shuffles itself.
-    fit.model.fit(fit.batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback(clock, fit)])
-
-
-def keras_step(fit: "KerasFit", device: str) -> TrainingStep:
-    """The step of `fit` on its own, compiled as Keras compiles it, with its first batch on the device."""
-    import tensorflow as tf
-
-    # For batches of any size, so that the last, smaller one does not trace the step again.
-    function = tf.function(
-        fit.model.train_step,
-        input_signature=[fit.batches.element_spec],
-        jit_compile=fit.model.jit_compile,
-        autograph=False,
-    )
-    with tf.device("CPU:0" if device == "cpu" else "GPU:0"):
-        first = tuple(tf.identity(part) for part in next(iter(fit.batches)))
-
-    def loss(*batch) -> float:
-        fit.model.reset_metrics()
-        return float(function(batch)["loss"])
-
-    return TrainingStep(
-        run=lambda *batch: function(batch),
-        loss=loss,
-        first=first,
-        samples=fit.samples,
-        rewind=rewind_of(fit.model),
-        flop=lambda: None,
-    )
-
-
-def callback(clock: "Clock", fit: "KerasFit") -> "keras.callbacks.Callback":
-    """The clock as a callback of `model.fit`: it warms up, measures the compute limit, and sends a row for each epoch.
-
-    The step is Keras' own `train_step`, compiled as Keras compiles it. `fit` gets it from here and not from
-    `make_train_function` for three reasons. The compute limit needs the same compiled function, for a batch that
-    stays on the device. The wait for the next batch can be timed apart from the step. And it returns no metrics:
-    `fit` would read them after each step, and so make the device wait.
-    """
-    import keras
-
-    class Timed(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None) -> None:
-            step = keras_step(fit, clock.options.device)
-            self.step = step.run
-            self.model.train_function = self.train_function
-            # `fit` drops an epoch's iterator when the next epoch has begun, and TensorFlow may need seconds to
-            # delete it. Held here as well, it is deleted after the clock has stopped.
-            self.iterators: list[Iterator] = []
-            clock.shared["compiled"] = self.model.jit_compile
-            clock.get_ready(step)
-
-        def on_epoch_begin(self, epoch, logs=None) -> None:
-            self.epoch = clock.epoch(clock.epoch_numbers()[epoch], fit.samples).start()
-
-        def train_function(self, batches) -> dict:
-            """`fit` calls this for each step."""
-            try:
-                if batches not in self.iterators:
-                    self.iterators.append(batches)
-                batch = self.epoch.next_batch(batches)
-                if batch is None:
-                    raise StopIteration
-                self.step(*batch)
-            except BaseException:
-                self.epoch.close()
-                raise
-            self.epoch.count(len(batch[0]))
-            if self.epoch.at_limit:
-                self.model.stop_training = True
-            return {}
-
-        def on_epoch_end(self, epoch, logs=None) -> None:
-            self.epoch.stop()
-            del self.iterators[:-1]
-            # --time_limit has ended an epoch, not the training.
-            self.model.stop_training = not clock.end_epoch(self.epoch, float(self.model.get_metrics_result()["loss"]))
-
-    return Timed()
