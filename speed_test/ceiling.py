@@ -14,8 +14,9 @@ BLOCK_SECONDS = 0.02
 BLOCKS = 5
 FEWEST_BLOCKS = 2
 SIZE_SECONDS = 0.2  # after so long, the fewest blocks have to do for a size
-# No size is tried whose single product would take longer, as it seems. A CPU has reached its rate by then.
-PRODUCT_SECONDS = 0.2
+# No size is tried whose single product would take longer, as it seems. A CPU has reached its rate long before. But where
+# other programs keep the cores busy, threads wait for one another at small sizes, and that must not end it.
+PRODUCT_SECONDS = 0.5
 RISE = 1.02  # a rate that is higher by less has stopped rising
 ENOUGH = 2  # sizes in a row without a rise; after a single one, a busy neighbour would end it too early
 
@@ -34,7 +35,7 @@ def product_tflops(make: Callable[[int], Callable[[], object]], wait: Callable[[
 
     `make(n)` returns a function that multiplies two n x n matrices and need not wait for the result; `wait()` returns
     once the device has done all that it was given. Sizes are doubled from 256 up to `largest`, until the rate no longer
-    rises. Takes half a second to a second.
+    rises. Takes one to two seconds.
     """
     best = 0.0
     size, without_rise = SMALLEST, 0
@@ -43,9 +44,9 @@ def product_tflops(make: Callable[[int], Callable[[], object]], wait: Callable[[
         rate = 2 * size**3 / seconds
         without_rise = 0 if rate > best * RISE else without_rise + 1
         best = max(best, rate)
-        if 8 * seconds > PRODUCT_SECONDS:  # of the next size
-            break
         size *= 2
+        if 8 * seconds > PRODUCT_SECONDS:
+            break
     return best / 1e12
 
 
