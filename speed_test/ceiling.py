@@ -14,7 +14,7 @@ BLOCK_SECONDS = 0.02
 BLOCKS = 5
 FEWEST_BLOCKS = 2
 SIZE_SECONDS = 0.2  # after so long, the fewest blocks have to do for a size
-# No size is tried whose single product would take longer, as it seems. A CPU has reached its rate before that. But where
+# No size is tried whose single product would take longer, as it seems. A CPU has reached its rate by then. But where
 # other programs keep the cores busy, threads wait for one another at small sizes, and that must not end it.
 PRODUCT_SECONDS = 0.5
 RISE = 1.02  # a rate that is higher by less has stopped rising
