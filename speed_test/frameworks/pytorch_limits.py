@@ -37,17 +37,20 @@ def count_flop(step: Callable, batch: "Batch") -> float | None:
 def _attention() -> dict[Any, Any]:
     """How to count the attention of CPUs and of Apple's GPUs, which torch 2.14 leaves out: as it counts CUDA's."""
     import torch
-    from torch.utils.flop_counter import flop_registry
+    from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-    aten = torch.ops.aten
-    forward = flop_registry[aten._scaled_dot_product_flash_attention]
-    backward = flop_registry[aten._scaled_dot_product_flash_attention_backward]
+    def forward(queries: Any, keys: Any, values: Any, *args: Any, **more: Any) -> int:
+        return sdpa_flop_count(queries, keys, values)
+
+    def backward(gradient: Any, queries: Any, keys: Any, values: Any, *args: Any, **more: Any) -> int:
+        return sdpa_backward_flop_count(gradient, queries, keys, values)
+
     counted = {
         "_scaled_dot_product_flash_attention_for_cpu": forward,
         "_scaled_dot_product_flash_attention_for_cpu_backward": backward,
         "_scaled_dot_product_attention_math_for_mps": forward,
     }
-    missing = {getattr(aten, name, None): count for name, count in counted.items()}
+    missing = {getattr(torch.ops.aten, name, None): count for name, count in counted.items()}
     return {operator: count for operator, count in missing.items() if operator and operator not in flop_registry}
 
 
