@@ -84,10 +84,12 @@ def training(batch_size: int, options: Options) -> Epochs:
     from torch.nn.functional import cross_entropy
 
     from speed_test.frameworks.pytorch import rewind_of, shuffled_batches
+    from speed_test.frameworks.pytorch_group import parallel
 
     torch.manual_seed(SEED)
     device = torch.device(options.device)
     model = torchvision.models.resnet50(num_classes=CLASSES).to(device)
+    model = parallel(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
 
     # The whole set is 154 MB of bytes: on the device, no batch ever has to wait for a copy.

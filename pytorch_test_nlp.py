@@ -166,6 +166,7 @@ def training(batch_size: int, options: Options) -> Epochs:
     from accelerate import Accelerator
 
     from speed_test.frameworks.pytorch import rewind_of, shuffled_batches
+    from speed_test.frameworks.pytorch_group import parallel
 
     torch.manual_seed(SEED)
     accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision="no")
@@ -173,6 +174,7 @@ def training(batch_size: int, options: Options) -> Epochs:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     model, optimizer = accelerator.prepare(model, optimizer)
+    model = parallel(model)  # wrapped by `prepare` already, if several processes train together
 
     # The whole set is 51 MB of token ids: on the device, no batch ever has to wait for a copy.
     ids, labels = (part.to(accelerator.device) for part in load_data(options))
@@ -186,7 +188,7 @@ def training(batch_size: int, options: Options) -> Epochs:
         return loss.detach()
 
     def evaluate() -> str:
-        return evaluation(model, batch_size, options)
+        return evaluation(accelerator.unwrap_model(model), batch_size, options)
 
     rewind = rewind_of(model, optimizer)
     return Epochs(step, batches, samples=len(labels), rewind=rewind, after=evaluate if options.evaluate else None)

@@ -53,11 +53,12 @@ def _machine(device: Device, machine: Machine) -> str:
     return ", ".join(fact for fact in (machine.chip, cores, memory, machine.os) if fact)
 
 
-def warn_if_long(experiment: Experiment, options: Options, batch_size: int, rate: float) -> None:
-    """Warn before an epoch of more than an hour; `rate` is the compute limit in samples per second."""
+def warn_if_long(experiment: Experiment, options: Options, batch_size: int, rate: float, processes: int = 1) -> None:
+    """Warn before an epoch of more than an hour; `rate` is the compute limit in samples per second, of so many
+    processes with this batch size each."""
     seconds = experiment.samples / rate
     if options.max_steps:
-        seconds = min(seconds, options.max_steps * batch_size / rate)
+        seconds = min(seconds, options.max_steps * batch_size * processes / rate)
     if options.time_limit:
         seconds = min(seconds, options.time_limit)
     if seconds > LONG_EPOCH_SECONDS:

@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from speed_test import report, resume, screen
-from speed_test.child import Interrupt
 from speed_test.command_line import Options
 from speed_test.epoch import now_in_utc
 from speed_test.experiment import Experiment
+from speed_test.interrupt import Interrupt
 from speed_test.results import Results
 from speed_test.state import Monitor, Sweeps
 
@@ -122,7 +122,9 @@ class Rows:
 
     def save_failure(self, status: str, reason: str, batch_size: int | None, epoch: int | None) -> dict:
         """Save a row that says why something did not work."""
-        where = {} if batch_size is None else {"batch_size": batch_size, "epoch": epoch}
+        where: dict[str, object] = {} if batch_size is None else {"batch_size": batch_size, "epoch": epoch}
+        if batch_size is not None and isinstance(processes := self._shared.get("num_processes"), int):
+            where["global_batch_size"] = batch_size * processes
         return self.save({"status": status, "error": reason, "started_at": now_in_utc(), **where})
 
     def _rescue(self, patience: float) -> None:

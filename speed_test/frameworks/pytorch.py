@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from speed_test.command_line import BadInput
 from speed_test.frameworks.base import process_peak_memory_gb
+from speed_test.frameworks.pytorch_group import shares_of
 from speed_test.machine import GIB, Device
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def describe_device(wanted: str) -> Device:
         mac = platform.system() == "Darwin"
         needs = "a newer macOS may mend that, see docs/setup.md" if mac else "for CUDA see docs/setup.md"
         return Device(kind, NAME, version, needs=needs)
-    gpu = torch.cuda.get_device_properties(0)
+    gpu = torch.cuda.get_device_properties(torch.cuda.current_device())
     # TF32 came with NVIDIA's Ampere, compute capability 8.0 (AMD's GPUs are "cuda" to PyTorch, too). By default
     # convolutions use it, matrix products do not: https://docs.pytorch.org/docs/stable/notes/cuda.html
     allowed = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
@@ -120,7 +121,8 @@ def shuffled_batches(*tensors: "torch.Tensor", batch_size: int, seed: int) -> Ca
     """A function that gives the batches of an epoch, in a new order at each call.
 
     `tensors`, all of the same length, lie on the device as a whole, so that no batch waits for a copy. A batch has
-    `batch_size` rows of each. The order is drawn on the CPU, so it is the same on every machine.
+    `batch_size` rows of each. The order is drawn on the CPU, so it is the same on every machine, and at all ranks, of
+    which each gets its own share.
     """
     import torch
 
@@ -128,8 +130,8 @@ def shuffled_batches(*tensors: "torch.Tensor", batch_size: int, seed: int) -> Ca
 
     def batches() -> Iterator[tuple]:
         order = torch.randperm(len(tensors[0]), generator=generator).to(tensors[0].device)
-        for chosen in order.split(batch_size):
-            yield tuple(tensor.index_select(0, chosen) for tensor in tensors)
+        for first, last in shares_of(len(order), batch_size):
+            yield tuple(tensor.index_select(0, order[first:last]) for tensor in tensors)
 
     return batches
 
