@@ -68,6 +68,7 @@ class Ranks:
         self.size = place.size if place else 1
         self.nodes = place.nodes if place else 1
         self.follows = bool(place and place.rank)
+        self.have_met = False
         self.lost = ""  # why no further batch size can be timed
         self._children = 0  # that were started so far
         self._interrupt = interrupt
@@ -112,10 +113,6 @@ class Ranks:
     # ---- Meeting ----
 
     @property
-    def have_met(self) -> bool:
-        return bool(self._inbox)
-
-    @property
     def offer(self) -> str:
         """What rank 0 puts into the launcher's store, for the others to find it; "" at the others."""
         return json.dumps([self._server.getsockname()[1], self._key]) if self._server else ""
@@ -145,17 +142,19 @@ class Ranks:
                 raise RankLost(f"rank {missing[0]} has not come within {SECONDS_TO_MEET} s")
             if select.select([self._server], [], [], 0.1)[0]:
                 self._welcome(self._server.accept()[0])
-        self._inbox = {rank: [] for rank in self._lines}
+        self._inbox = {rank: self._inbox.get(rank, []) for rank in self._lines}
+        self.have_met = True
 
     def _welcome(self, connection: socket.socket) -> None:
         """Take in a rank that knows the key, and nobody else."""
         line = Line(connection)
         connection.settimeout(SECONDS_TO_SAY_WHO)
         with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
-            said = line.receive()[0]
+            said, *more = line.receive()  # it may have said more already
             if hmac.compare_digest(said["key"], self._key) and said["rank"] in range(1, self.size):
                 connection.settimeout(SECONDS_TO_END)
                 self._lines[said["rank"]] = line
+                self._inbox[said["rank"]] = more
                 return
         line.close()
 
