@@ -69,6 +69,7 @@ class Ranks:
         self.nodes = place.nodes if place else 1
         self.follows = bool(place and place.rank)
         self.have_met = False
+        self._has_heard_the_end = False
         self.lost = ""  # why no further batch size can be timed
         self._children = 0  # that were started so far
         self._interrupt = interrupt
@@ -94,7 +95,7 @@ class Ranks:
             self._tell({"end": self._status(error)})
         end = time.monotonic() + SECONDS_TO_END
         while any(line.is_open for line in self._lines.values()) and time.monotonic() < end:
-            if self.follows and any("end" in said for said in self._inbox.get(0, ())):
+            if self._has_heard_the_end or (self.follows and any("end" in said for said in self._inbox.get(0, ()))):
                 break
             self._poll(0.1)
         for line in self._lines.values():
@@ -187,6 +188,7 @@ class Ranks:
             while waiting:
                 ((kind, content),) = waiting.pop(0).items()
                 if kind == "end":
+                    self._has_heard_the_end = True
                     raise SystemExit(content)
                 if kind in kinds:
                     return content if len(kinds) == 1 else (kind, content)
