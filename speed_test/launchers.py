@@ -9,6 +9,7 @@ from speed_test import frameworks
 from speed_test.child import Child, Send
 from speed_test.command_line import BadInput, Options
 from speed_test.experiment import Experiment
+from speed_test.group import shares
 from speed_test.interrupt import Interrupt
 from speed_test.machine import cpu_cores
 from speed_test.ranks import Place
@@ -56,10 +57,27 @@ def place(experiment: Experiment, options: Options) -> Place | None:
         raise BadInput(f"--processes: the launcher has started {size} processes already; leave one of the two out")
     if options.best:
         raise BadInput("--best: it tries one process; measure with the launcher and the options that it finds")
+    for batch_size in options.batch_sizes:
+        _check_shares(experiment, batch_size, size)
     # As torchrun counts machines; another launcher starts the same number on each.
     nodes = int(os.environ.get("GROUP_WORLD_SIZE") or -(-size // of_machine))
     agent_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return Place(rank, size, own, of_machine, nodes, os.environ["MASTER_ADDR"], port, agent_store)
+
+
+def _check_shares(experiment: Experiment, batch_size: int, size: int) -> None:
+    """Raise BadInput if a rank gets fewer samples in a step than the model needs."""
+    if batch_size * size > experiment.samples:
+        raise BadInput(
+            f"--batch_sizes: {batch_size} in each of {size} processes is more than the {experiment.samples:,} samples"
+        )
+    of_ranks = (shares(experiment.samples, batch_size, size, rank) for rank in range(size))
+    smallest = min(last - first for share in of_ranks for first, last in share)
+    if smallest < experiment.smallest_batch:
+        raise BadInput(
+            f"--batch_sizes: with {batch_size} in each of {size} processes one gets {smallest} of the last samples, and "
+            f"the model needs {experiment.smallest_batch}; take a larger batch size"
+        )
 
 
 def _number(name: str) -> int:

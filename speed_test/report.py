@@ -30,6 +30,9 @@ def header(
         sizes = ", ".join(map(str, options.batch_sizes))
         say(f"{experiment.model} on {experiment.dataset} ({options.data}), {software}")
         say(f"{experiment.samples:,} {experiment.samples_are}, {count(options.epochs, 'epoch')} at batch size {sizes}")
+        processes, nodes = state.get("num_processes"), state.get("num_nodes")
+        if isinstance(processes, int) and isinstance(nodes, int) and processes > 1:
+            say(f"{processes} processes on {count(nodes, 'machine')} train together, with this batch size each")
     else:
         say(experiment.header or f"{experiment.model} ({options.data})")
         say(software)

@@ -36,7 +36,7 @@ ARROWS = {
     "epoch": {"screen", "steady"},
     "until": {"screen", "steady"},
     "clock": {"experiment", "screen", "steady", "epoch", "until", "group"},
-    "launchers": {"child", "command_line", "experiment", "frameworks", "interrupt", "machine", "ranks"},
+    "launchers": {"child", "command_line", "experiment", "frameworks", "group", "interrupt", "machine", "ranks"},
     "prepare": {"child", "command_line", "data", "experiment", "frameworks", "interrupt", "machine", "ranks", "screen"},
     "cooldown": {"interrupt", "results", "screen", "state"},
     "rows": {"command_line", "epoch", "interrupt", "experiment", "report", "resume", "results", "screen", "state"},

@@ -228,6 +228,13 @@ def test_the_place_is_what_the_launcher_says(monkeypatch):
         ([], {"framework": "tensorflow"}, {"LOCAL_RANK": "0"}, "LOCAL_RANK is set, "),
         ([], {}, {"RANK": "0"}, "RANK is set, but WORLD_SIZE is not"),
         ([], {}, LAUNCHED | {"RANK": "one"}, "RANK: 'one' is not a whole number"),
+        (["--batch_sizes=26"], {}, LAUNCHED, "--batch_sizes: 26 in each of 4 processes is more than the 100 samples"),
+        (
+            ["--batch_sizes=3"],
+            {"smallest_batch": 2},
+            LAUNCHED,
+            "--batch_sizes: with 3 in each of 4 processes one gets 1",
+        ),
         (["--best"], {}, LAUNCHED, "--best: it tries one process"),
         (
             [],
