@@ -75,8 +75,8 @@ def _check_shares(experiment: Experiment, batch_size: int, size: int) -> None:
     smallest = min(last - first for share in of_ranks for first, last in share)
     if smallest < experiment.smallest_batch:
         raise BadInput(
-            f"--batch_sizes: with {batch_size} in each of {size} processes one gets {smallest} of the last samples, and "
-            f"the model needs {experiment.smallest_batch}; take a larger batch size"
+            f"--batch_sizes: with {batch_size} in each of {size} processes one gets {smallest} of the last samples, "
+            f"and the model needs {experiment.smallest_batch}; take a larger batch size"
         )
 
 
