@@ -230,10 +230,10 @@ def test_the_place_is_what_the_launcher_says(monkeypatch):
         ([], {}, LAUNCHED | {"RANK": "one"}, "RANK: 'one' is not a whole number"),
         (["--batch_sizes=26"], {}, LAUNCHED, "--batch_sizes: 26 in each of 4 processes is more than the 100 samples"),
         (
-            ["--batch_sizes=3"],
+            ["--batch_sizes=2"],
             {"smallest_batch": 2},
             LAUNCHED,
-            "--batch_sizes: with 3 in each of 4 processes one gets 1",
+            "--batch_sizes: with 2 in each of 4 processes one gets 1",
         ),
         (["--best"], {}, LAUNCHED, "--best: it tries one process"),
         (
