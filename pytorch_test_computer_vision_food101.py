@@ -29,7 +29,6 @@ from speed_test import Epochs, Experiment, Options, main
 from speed_test.command_line import Parser, whole_number
 from speed_test.data.photographs import synthetic_photographs
 from speed_test.data.sources import hugging_face
-from speed_test.machine import cpu_cores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +62,8 @@ def add_options(parser: Parser) -> None:
         "--num_workers",
         type=whole_number(0),
         metavar="N",
-        help="how many processes decode images; 0: none but the training itself (default: one for each CPU core)",
+        help="how many processes decode images; 0: none but the training itself (default: one for each CPU core; with "
+        "several processes, so many of each of them)",
     )
 
 
@@ -149,6 +149,7 @@ def training(batch_size: int, options: Options) -> Epochs:
     from torch.nn.functional import cross_entropy
 
     from speed_test.frameworks.pytorch import mixed_precision, prepared, rewind_of
+    from speed_test.frameworks.pytorch_group import ShareOfBatches, own_cores
 
     torch.manual_seed(SEED)
     device = torch.device(options.device)
@@ -159,12 +160,13 @@ def training(batch_size: int, options: Options) -> Epochs:
     autocast, scaler = mixed_precision(options)
 
     images = load_data(options)
-    workers = cpu_cores() if options.num_workers is None else options.num_workers
+    workers = own_cores() if options.num_workers is None else options.num_workers
+    generator = torch.Generator().manual_seed(SEED)
+    order = torch.utils.data.RandomSampler(images, generator=generator)
     loader = torch.utils.data.DataLoader(
         images,
-        batch_size=batch_size,
-        shuffle=True,
-        generator=torch.Generator().manual_seed(SEED),
+        batch_sampler=ShareOfBatches(order, batch_size),
+        generator=generator,
         num_workers=workers,
         worker_init_fn=share_by_files if workers else None,
         persistent_workers=workers > 0,

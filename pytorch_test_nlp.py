@@ -174,7 +174,7 @@ def training(batch_size: int, options: Options) -> Epochs:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     model, optimizer = accelerator.prepare(model, optimizer)
-    model = prepared(model, options)
+    model = prepared(model, options)  # wrapped by Accelerate already, if several processes train together
     autocast, scaler = mixed_precision(options)
 
     # The whole set is 51 MB of token ids: on the device, no batch ever has to wait for a copy.
@@ -191,7 +191,7 @@ def training(batch_size: int, options: Options) -> Epochs:
         return loss.detach()
 
     def evaluate() -> str:
-        return evaluation(model, batch_size, options)
+        return evaluation(accelerator.unwrap_model(model), batch_size, options)
 
     rewind = rewind_of(model, optimizer, scaler)
     return Epochs(step, batches, samples=len(labels), rewind=rewind, after=evaluate if options.evaluate else None)

@@ -12,14 +12,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Generator, Iterator, Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from speed_test import screen
+from speed_test.interrupt import STOP_SIGNALS, Interrupt
 
 # How the frameworks and the system say that memory has run out: CUDA, MPS (the second and third), PyTorch's CPU
 # allocator, TensorFlow, cuBLAS and cuDNN, the system, and its loader of libraries under `ulimit -v`. MPS and the CPU
@@ -39,65 +39,32 @@ SECONDS_OF_A_STOP = 5  # between two looks at a child, which are a tenth of a se
 SECONDS_TO_NAME = 120  # without a sign of life, until the user is told
 SECONDS_TO_EXIT = 30  # for a child that is done, to shut down its driver and its workers
 SECONDS_TO_END = 2  # for a child that is stopped, to clean up before it is killed
+SECONDS_STOPPED = 10  # that a child may be stopped (SIGSTOP) while other processes wait for it
+
+Failure = tuple[str, str]  # status and reason
 
 
 class ChildFailed(Exception):
     """The child that prepares a run ended without an answer. Its text is one sentence."""
 
 
-# Ctrl-C, `kill`, and a terminal that is closed. Windows has no SIGHUP.
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-class Interrupt:
-    """Turns Ctrl-C and the like into a flag, so that they cannot interrupt the writing of a row.
-
-    `caught` is the number of the signal, or 0.
-    """
-
-    caught = 0
-
-    def __enter__(self) -> "Interrupt":
-        hangup = getattr(signal, "SIGHUP", None)
-        ignored = {hangup} if hangup and signal.getsignal(hangup) == signal.SIG_IGN else set()  # `nohup` does that
-        self._before = {number: signal.signal(number, self._catch) for number in STOP_SIGNALS if number not in ignored}
-        return self
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _catch(self, number: int, _) -> None:
-        self.caught = number
-
-    @property
-    def exit_status(self) -> int:
-        """As the shell has it: 130 after Ctrl-C."""
-        return 128 + (self.caught or signal.SIGINT)
-
-    def start(self, process: BaseProcess) -> None:
-        """Start a child that gets none of these signals before it ignores them: a terminal sends them to all
-        processes. One that comes in the meantime is not lost: it is blocked, and caught afterwards."""
-        if not hasattr(signal, "pthread_sigmask"):  # on Windows
-            process.start()
-            return
-        # Python's helper that cleans up after killed children; starting it would unblock the signals.
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-
-
 class Child:
     """A spawned process that runs `job(send, *arguments)`, and what it sends."""
 
     def __init__(
-        self, job: Callable, arguments: tuple, interrupt: Interrupt, stall_timeout: float | None = None
+        self,
+        job: Callable,
+        arguments: tuple,
+        interrupt: Interrupt,
+        stall_timeout: float | None = None,
+        has_to_stop: Callable[[], bool] | None = None,
     ) -> None:
         """If `stall_timeout` is given, a child that shows no sign of life for so many seconds is ended. A message is
-        a sign of life, and so is a call of `send.alive()`."""
+        a sign of life, and so is a call of `send.alive()`.
+
+        `has_to_stop`, if given, is asked ten times a second whether the child has to be ended because of other
+        processes that work with it.
+        """
         context = multiprocessing.get_context("spawn")
         self._pipe, childs_end = context.Pipe()
         self._pulse = context.RawValue("Q", 0)
@@ -107,13 +74,16 @@ class Child:
         self._looked = time.monotonic()
         self._named = False
         self._kills = _system_kills()
+        self.reply: object = None  # what the child gets back for the message that is being dealt with
         self._done = False
-        self._raised: tuple[str, str] | None = None
+        self._has_to_stop = has_to_stop
+        self._is_stopped = False
+        self._raised: Failure | None = None
         self._process = context.Process(target=_main, args=(childs_end, self._pulse, job, arguments))
         interrupt.start(self._process)
         childs_end.close()  # so that the pipe ends with the child
 
-    def messages(self) -> Iterator[tuple[str, Any]]:
+    def messages(self) -> Generator[tuple[str, Any], None, None]:
         """Yield (kind, content) until the child has ended; `failure` then tells why, if it failed.
 
         Raises KeyboardInterrupt after Ctrl-C, once the child is gone and everything it had sent was yielded.
@@ -126,9 +96,10 @@ class Child:
             else:
                 yield kind, content
 
-    def failure(self) -> tuple[str, str] | None:
-        """Status and reason of a child that has ended without sending "done"; None if it has sent it."""
-        return None if self._done else self._raised or self._ending()
+    def failure(self) -> Failure | None:
+        """Status and reason of a child that has ended without sending "done"; None if it has sent it, or was ended
+        because of others."""
+        return None if self._done else self._raised or (None if self._is_stopped else self._ending())
 
     def _received(self) -> Iterator[tuple[str, Any]]:
         try:
@@ -140,10 +111,15 @@ class Child:
                     yield self._pipe.recv()
                     self._seen = (self._pulse.value, time.monotonic())
                     with contextlib.suppress(OSError):  # the child is gone already
-                        self._pipe.send("go on")
+                        self._pipe.send(self.reply)
+                    self.reply = None
                 if self._interrupt.caught:
                     raise KeyboardInterrupt
                 if not alive:
+                    return
+                if self._has_to_stop and self._has_to_stop():
+                    self._is_stopped = self._process.is_alive()
+                    yield from self._stop()
                     return
                 self._check_for_life()
         except (EOFError, ConnectionResetError):
@@ -163,6 +139,10 @@ class Child:
             self._named = False
             return
         silent = time.monotonic() - since
+        if self._has_to_stop and silent >= SECONDS_STOPPED and self._is_suspended():
+            self._raised = "failed", f"was stopped by a signal for {screen.duration(silent)}, while others waited"
+            _end(self._process)
+            return
         if not self._stall_timeout or silent < min(SECONDS_TO_NAME, self._stall_timeout):
             return
         if not self._named:
@@ -175,17 +155,29 @@ class Child:
             self._raised = "failed", f"showed no progress for {screen.duration(silent)} and was ended"
             _end(self._process)
 
-    def answers(self) -> dict[str, Any]:
+    def _is_suspended(self) -> bool:
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(self._process.pid).status() == psutil.STATUS_STOPPED
+        return False
+
+    def answers(self, handlers: Mapping[str, Callable[[Any], object]] | None = None) -> dict[str, Any]:
         """Everything that the child sends, by kind; its warnings are printed as they come.
+
+        What one of the `handlers` takes, by its kind, is not kept; the child gets its reply.
 
         Raises the exception that it sends as "raise", and ChildFailed if it did not end well.
         """
         found: dict[str, Any] = {}
-        for kind, content in self.messages():
-            if kind == "warning":
-                screen.warn(content)
-            else:
-                found[kind] = content
+        with contextlib.closing(self.messages()) as messages:  # a handler may raise, and then the child is to end
+            for kind, content in messages:
+                if handlers and kind in handlers:
+                    self.reply = handlers[kind](content)
+                elif kind == "warning":
+                    screen.warn(content)
+                else:
+                    found[kind] = content
         if "raise" in found:
             raise found["raise"]
         if self._raised or self._process.exitcode:
@@ -202,7 +194,7 @@ class Child:
         except (EOFError, OSError):
             return
 
-    def _ending(self) -> tuple[str, str]:
+    def _ending(self) -> Failure:
         """Status and reason for a child that ended without sending one."""
         code = self._process.exitcode
         if code == 128 + signal.SIGTERM:  # see _main
@@ -258,10 +250,11 @@ class Send:
         self._pipe = pipe
         self._pulse = pulse
 
-    def __call__(self, kind: str, content: object) -> None:
-        """Return once the parent has dealt with it, so that nothing is saved or printed while an epoch is timed."""
+    def __call__(self, kind: str, content: object) -> Any:
+        """Return the parent's reply once it has dealt with it, so that nothing is saved or printed while an epoch is
+        timed."""
         self._pipe.send((kind, content))
-        self._pipe.recv()
+        return self._pipe.recv()
 
     def alive(self) -> None:
         """Show progress. Costs a tenth of a microsecond: it adds to a number in shared memory."""
@@ -324,7 +317,7 @@ def _allow_open_files() -> None:
             return
 
 
-def explain(error: Exception) -> tuple[str, str]:
+def explain(error: Exception) -> Failure:
     """Status and one line of reason for an exception that ended a child: what, and where it was raised."""
     kind = type(error).__name__
     message = str(error)

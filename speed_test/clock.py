@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from speed_test import best, screen, steady, switches
 from speed_test.epoch import Epoch, now_in_utc, stopped_seconds, stops
 from speed_test.experiment import TrainingStep
+from speed_test.group import Group
 from speed_test.screen import progress_bar, working
 from speed_test.until import Until
 
@@ -52,7 +53,9 @@ class Clock:
         batch_size: int | None,
         framework: "Framework",
         send: Callable[[str, object], None],
+        group: Group | None = None,
     ) -> None:
+        self.group = group or Group()
         self.experiment = experiment
         self.options = options
         self.batch_size = batch_size
@@ -60,9 +63,9 @@ class Clock:
         # The columns that all rows of this batch size share.
         self.shared: dict[str, object] = {}
         if batch_size is not None:
-            self.shared = {"batch_size": batch_size}
+            self.shared |= {"batch_size": batch_size, "global_batch_size": batch_size * self.group.size}
             self.shared |= switches.columns(experiment.switches, options, experiment.precision)
-        self.processes = 1  # that train together
+        self.processes = self.group.size  # that train together
         self.rate: float | None = None  # the compute limit, once it is measured
         self._measure_limit: Callable[[], float] | None = None
         self.until = Until(options.until, experiment.row_is, batch_size)
@@ -88,7 +91,7 @@ class Clock:
         """Hand a row to the parent; return when it is safe. Columns of the last one may follow, see `finish`."""
         facts = {
             **self._roofline(row),
-            "peak_memory_gb": self.framework.peak_memory_gb(self.options.device),
+            "peak_memory_gb": self.group.highest(self.framework.peak_memory_gb(self.options.device)),
             "cpu_fallback": self.framework.cpu_fallback(),
         }
         self._send("held" if is_last else "row", {**row, **facts})
@@ -106,6 +109,7 @@ class Clock:
     def finish(self, once_more: bool) -> None:
         """Measure the compute limit `once_more`, after the last epoch: a machine that has slowed down shows. That
         trains the model further, so it is left out if the model is to be used afterwards."""
+        self.group.meet()  # rank 0's last row was dealt with
         after = self._measure_limit() if self._measure_limit and once_more else None
         self._send("rest", {} if after is None else {"compute_samples_per_second_after": after})
 
@@ -151,8 +155,9 @@ class Clock:
 
     def get_ready(self, step: TrainingStep) -> None:
         """Everything that comes before the first epoch: warm up, measure the compute limit, rewind."""
-        if step.samples < (self.batch_size or 1):
+        if step.samples < (self.batch_size or 1) * self.group.size:
             raise ValueError(f"the data have {step.samples:,} samples, fewer than a batch")
+        self.group.meet()  # one may have read its data much later
         if self.options.trial is not None:
             return self.try_out(step, self.options.trial)
         self.shared["warmup_seconds"] = self.warm_up(step.run, self.shapes(step.first, step.samples))
@@ -196,8 +201,12 @@ class Clock:
         self.shared["gflop_per_sample"] = flop and flop / len(step.first[0]) / 1e9
 
     def shapes(self, first: "Batch", samples: int) -> list["Batch"]:
-        """A batch of every shape that the epoch will have: the full one, and the last one if that is smaller."""
+        """A batch of every shape that the epoch will have: the full one, and the last one if that is smaller; with
+        several processes, which share the rest, the last two."""
         size = len(first[0])
+        if self.group.size > 1:
+            sizes = self.group.own_sizes(samples, size)[: self.options.max_steps]
+            return [first, *(tuple(part[:own] for part in first) for own in sizes[-2:] if samples % size)]
         rest = samples % size
         full_steps = samples // size
         reaches_last = self.options.max_steps is None or self.options.max_steps > full_steps
@@ -222,7 +231,8 @@ class Clock:
                     seconds.append(time.perf_counter() - last)
                     last += seconds[-1]
                     # After a step that was compiled there has to be one that only trains.
-                    if last - since > WARMUP_SECONDS and not (self.shared.get("compiled") and len(seconds) == 1):
+                    only_compiled = self.shared.get("compiled") and len(seconds) == 1
+                    if self.group.agreed(last - since > WARMUP_SECONDS and not only_compiled):
                         break
                 compiling += seconds[0] - seconds[-1]
             if self.shared.get("compiled"):
@@ -240,18 +250,19 @@ class Clock:
 
             self.wait()
             begin = time.perf_counter()
-            while time.perf_counter() - begin < enough():
+            while self.group.agreed(time.perf_counter() - begin < enough()):
                 start = time.perf_counter()
                 for _ in range(steps):
                     step(*batch)
                 self.wait()
                 self.alive()
                 seconds = time.perf_counter() - start
-                if seconds < BLOCK_SECONDS and time.perf_counter() - begin < COMPUTE_SECONDS:
+                is_short = seconds < BLOCK_SECONDS and time.perf_counter() - begin < COMPUTE_SECONDS
+                if self.group.agreed(is_short):
                     steps *= 2
                     rates.clear()
                 else:
-                    rates.append(steps * len(batch[0]) / seconds)
+                    rates.append(steps * len(batch[0]) * self.group.size / seconds)
             return statistics.median(rates)
 
     def time_epoch(self, number: int, epochs: "Epochs") -> bool:
@@ -268,14 +279,15 @@ class Clock:
                 # Added up on the device: reading the loss here would make the device wait in every step.
                 loss_sum = loss * size if loss_sum is None else loss_sum + loss * size
                 epoch.count(size)
-        return self.end_epoch(epoch, float(loss_sum) / epoch.samples)
+        epoch.add_up()
+        return self.end_epoch(epoch, self.group.total(float(loss_sum)) / epoch.samples)
 
     def end_epoch(self, epoch: Epoch, train_loss: float) -> bool:
         """Send the row of an epoch that is over; return whether another one is to follow."""
         row = epoch.row(train_loss)
         is_last = epoch.number == self.epoch_numbers()[-1]
         why = self.until.enough(epoch.rates, is_last)
-        is_last = is_last or bool(why)
+        is_last = self.group.agreed(is_last or bool(why))
         self.send_row(row, is_last)
         if why:
             self.say(why)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from speed_test import screen
-from speed_test.child import Interrupt
+from speed_test.interrupt import Interrupt
 from speed_test.results import LEVELS
 from speed_test.state import Monitor
 

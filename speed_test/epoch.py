@@ -142,8 +142,9 @@ class Epoch:
     """One epoch on the clock, which runs from `start` to `stop`, or inside a `with`. The device has nothing left to
     do at either end.
 
-    `samples` are those trained so far; `at_limit` is True once --max_steps or --time_limit is reached. `rates` are
-    the samples per second of its blocks, once it is over.
+    `samples` are those trained so far, by this process; `at_limit` is True once --max_steps or --time_limit is reached.
+    `rates` are the samples per second of its blocks, once it is over. `add_up` makes both those of all processes that
+    train together.
     """
 
     def __init__(self, clock: "Clock", number: int, samples: int) -> None:
@@ -154,6 +155,8 @@ class Epoch:
         self._of = samples
         self._steps = 0
         self._waited = 0.0
+        self._group = clock.group
+        self._parts = 1.0  # all samples, as a multiple of this process's own
         self._blocks = Blocks(clock.wait)
 
     def __enter__(self) -> "Epoch":
@@ -167,7 +170,10 @@ class Epoch:
         self._clock.begin()
         self._started_at = now_in_utc()
         self._bar = self._progress_bar()
+        self._group.meet()  # rank 0 looked at its machine
+        self._group.start_epoch(self._of, self._clock.batch_size or 1)
         self._clock.wait()
+        self._group.wait()
         self._start = time.perf_counter()
         self._blocks.start(self._start)
         self._stop_at = self._start + (self._clock.options.time_limit or math.inf)
@@ -176,14 +182,22 @@ class Epoch:
     def stop(self) -> None:
         """Wait for the device and stop the clock."""
         self._clock.wait()
+        self._group.wait()
         end = time.perf_counter()
         self._seconds = end - self._start
         self._blocks.stop(end)
+        self._group.end_epoch()
         self._bar.close()
+
+    def add_up(self) -> None:
+        """Once it is over, count the samples of all processes. Their shares of each step are known to differ by one
+        sample at most, so this process's blocks stand for all."""
+        own, self.samples = self.samples, int(self._group.total(self.samples))
+        self._parts = self.samples / own
 
     @property
     def rates(self) -> list[float]:
-        return self._blocks.rates
+        return [rate * self._parts for rate in self._blocks.rates]
 
     def close(self) -> None:
         """Remove the progress bar of an epoch that failed."""
@@ -191,6 +205,7 @@ class Epoch:
 
     def next_batch(self, batches: Iterator["Batch"]) -> "Batch | None":
         """The next batch, None after the last; the time this takes is time spent waiting for data."""
+        self._group.next_step(self._steps)
         asked = time.perf_counter()
         batch = next(batches, None)
         self._waited += time.perf_counter() - asked
@@ -201,9 +216,11 @@ class Epoch:
         self.samples += size
         self._steps += 1
         now = self._blocks.count(size, self._waited)
-        self._bar.update(size)
+        self._bar.update(size * self._group.size)
         self._clock.alive()
-        self.at_limit = self._steps == self._clock.options.max_steps or now >= self._stop_at
+        self.at_limit = self._steps == self._clock.options.max_steps
+        if self._clock.options.time_limit:
+            self.at_limit = self._group.agreed_later(now >= self._stop_at) or self.at_limit
 
     def row(self, train_loss: float) -> dict:
         """The columns of this epoch, once it is over. Raises FloatingPointError if its loss is not finite."""

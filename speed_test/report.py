@@ -30,6 +30,9 @@ def header(
         sizes = ", ".join(map(str, options.batch_sizes))
         say(f"{experiment.model} on {experiment.dataset} ({options.data}), {software}")
         say(f"{experiment.samples:,} {experiment.samples_are}, {count(options.epochs, 'epoch')} at batch size {sizes}")
+        processes, nodes = state.get("num_processes"), state.get("num_nodes")
+        if isinstance(processes, int) and isinstance(nodes, int) and processes > 1:
+            say(f"{processes} processes on {count(nodes, 'machine')} train together, with this batch size each")
     else:
         say(experiment.header or f"{experiment.model} ({options.data})")
         say(software)
@@ -53,11 +56,12 @@ def _machine(device: Device, machine: Machine) -> str:
     return ", ".join(fact for fact in (machine.chip, cores, memory, machine.os) if fact)
 
 
-def warn_if_long(experiment: Experiment, options: Options, batch_size: int, rate: float) -> None:
-    """Warn before an epoch of more than an hour; `rate` is the compute limit in samples per second."""
+def warn_if_long(experiment: Experiment, options: Options, batch_size: int, rate: float, processes: int = 1) -> None:
+    """Warn before an epoch of more than an hour; `rate` is the compute limit in samples per second, of so many
+    processes with this batch size each."""
     seconds = experiment.samples / rate
     if options.max_steps:
-        seconds = min(seconds, options.max_steps * batch_size / rate)
+        seconds = min(seconds, options.max_steps * batch_size * processes / rate)
     if options.time_limit:
         seconds = min(seconds, options.time_limit)
     if seconds > LONG_EPOCH_SECONDS:

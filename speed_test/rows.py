@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from speed_test import report, resume, screen
-from speed_test.child import Interrupt
 from speed_test.command_line import Options
 from speed_test.epoch import now_in_utc
 from speed_test.experiment import Experiment
+from speed_test.interrupt import Interrupt
 from speed_test.results import Results
 from speed_test.state import Monitor, Sweeps
 
@@ -100,6 +100,9 @@ class Rows:
         seconds = [columns.get("suspended_seconds") for columns in (state, row)]
         known = [second for second in seconds if isinstance(second, float)]
         state |= {"suspended_seconds": sum(known) if known else None, "other_sweeps": self._sweeps.others()}
+        of_one = (self._shared.get("num_nodes") or 1) != 1 or self._shared.get("device") != "cpu"
+        if (self._shared.get("num_processes") or 1) != 1 and of_one:  # it was read of one of several GPUs or machines
+            state["energy_joules"] = None
         row = self.results.fitting({**self._shared, **row, **state})
         self.rows.append(row)
         return row
@@ -127,7 +130,9 @@ class Rows:
         self, status: str, reason: str, batch_size: int | None, epoch: int | None, more: Mapping[str, object] = NOTHING
     ) -> dict:
         """Save a row that says why something did not work, with `more` columns."""
-        where = {} if batch_size is None else {"batch_size": batch_size, "epoch": epoch}
+        where: dict[str, object] = {} if batch_size is None else {"batch_size": batch_size, "epoch": epoch}
+        if batch_size is not None and isinstance(processes := self._shared.get("num_processes"), int):
+            where["global_batch_size"] = batch_size * processes
         return self.save({"status": status, "error": reason, "started_at": now_in_utc(), **where, **more})
 
     def _rescue(self, patience: float) -> None:

@@ -83,6 +83,14 @@ def _silence(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def silence() -> None:
+    """Print nothing from here on, nor let a child do so: another process speaks for this one."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # of a test, or closed
+            stream.flush()
+            _silence(stream)
+
+
 def say(text: str = "", end: str = "\n") -> bool:
     """Print to standard output; return whether that worked."""
     return _print(text, "stdout", end)

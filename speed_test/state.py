@@ -57,10 +57,12 @@ class Monitor:
 
     Use it with `with`, in the parent. Nothing that a reading does reaches the caller: a source that fails is left out
     from there on, and while one hangs nothing is known. `interval` is the time between two readings in seconds; it
-    gets longer where that would cost more than 0.15% of a core.
+    gets longer where that would cost more than 0.15% of a core. `launcher` is the process whose descendants all belong
+    to the test; None: this one.
     """
 
-    def __init__(self, interval: float = 5.0) -> None:
+    def __init__(self, interval: float = 5.0, launcher: int | None = None) -> None:
+        self._launcher = launcher
         self._interval = interval
         self._sensors: list[Sensor] = []
         self._read_at: dict[Sensor, float] = {}
@@ -142,7 +144,7 @@ class Monitor:
             next_look = time.monotonic() + pause if self._is_running else None
 
     def _open(self) -> None:
-        self._sensors += system.of_system()
+        self._sensors += system.of_system(self._launcher)
         self._begin()
         self._is_running = False  # nothing but a first look, for `now`
 

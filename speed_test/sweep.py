@@ -13,16 +13,19 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
-from speed_test import frameworks, machine, report, resume, screen, state, switches
-from speed_test.child import Child, ChildFailed, Interrupt
+from speed_test import frameworks, launchers, machine, report, resume, screen, state, switches
+from speed_test.child import Child, ChildFailed
 from speed_test.clock import Clock
 from speed_test.command_line import BadInput, Options, Parser, parse
 from speed_test.cooldown import Cooldown
 from speed_test.data import sources
 from speed_test.epoch import notice_stops
 from speed_test.experiment import Epochs, Experiment, KerasFit, Repeats, Timed
-from speed_test.frameworks.base import Framework
+from speed_test.interrupt import Interrupt
+from speed_test.prepare import Describe, LoadData, prepare
+from speed_test.ranks import Place, RankLost, Ranks
 from speed_test.results import COLUMNS, MEASUREMENT_VERSION, Results
 from speed_test.rows import Rows
 from speed_test.search import Search
@@ -31,9 +34,7 @@ from speed_test.until import Until
 
 SECONDS_TO_CHANGE = 60
 
-LoadData = Callable[[Options], object]
 Training = Callable[[int | None, Options], Timed]
-Describe = Callable[[Options], Experiment]
 Send = Callable[[str, object], None]
 
 
@@ -60,13 +61,20 @@ def main(
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
     with Interrupt() as interrupt:
         try:
+            if launchers.local_rank():
+                screen.silence()  # the first process of each machine says what is wrong, until all know each other
             options = parse(experiment, script.__doc__ or "", add_options=add_options)
-            _refuse_launchers()
-            with state.Monitor() as monitor, state.Sweeps() as sweeps:
-                sys.exit(_run(experiment, options, load_data, training, describe, interrupt, monitor, sweeps))
+            place = launchers.place(experiment, options)
+            options = launchers.relaunch(experiment, options, interrupt)
+            with Ranks(place, interrupt) as ranks:
+                if ranks.follows:
+                    _follow(experiment, options, load_data, training, describe, interrupt, ranks)
+                with state.Monitor(launcher=os.getppid() if place else None) as monitor, state.Sweeps() as sweeps:
+                    work = (load_data, training, describe)
+                    sys.exit(_run(experiment, options, *work, interrupt, monitor, sweeps, ranks))
         except BadInput as error:
             _fail(2, error)
-        except (sources.DataUnavailable, ChildFailed) as error:
+        except (sources.DataUnavailable, ChildFailed, RankLost) as error:
             _fail(1, error)
         except ModuleNotFoundError as error:
             _fail(1, f"the package {error.name} is missing; python3 speed_test {Path(sys.argv[0]).name} installs it")
@@ -81,16 +89,6 @@ def _fail(status: int, reason: object) -> None:
     sys.exit(status)
 
 
-def _refuse_launchers() -> None:
-    """Raise BadInput under torchrun and the like: each of their processes would write rows of its own."""
-    for variable in ("RANK", "LOCAL_RANK"):
-        if variable in os.environ:
-            raise BadInput(
-                f"{variable} is set, as torchrun and other launchers do, but a speed test runs as one process; "
-                f"start it with python {Path(sys.argv[0]).name}"
-            )
-
-
 def _run(
     experiment: Experiment,
     options: Options,
@@ -100,22 +98,44 @@ def _run(
     interrupt: Interrupt,
     monitor: state.Monitor,
     sweeps: state.Sweeps,
+    ranks: Ranks,
 ) -> int:
     monitor.begin()
     with screen.working(f"Getting {experiment.framework} and {experiment.real_data} ready"):
-        device, options, experiment, supported = _prepare(experiment, options, load_data, describe, interrupt)
+        device, options, experiment, supported = prepare(experiment, options, load_data, describe, interrupt, ranks)
     here = machine.describe(device)
     name = machine.file_name(experiment, here.machine, options.data)
     results = _open_results(options.results_dir / experiment.results / name, experiment.columns or COLUMNS)
-    shared = _shared_columns(experiment, options, device, here)
+    shared = _shared_columns(experiment, options, device, here, ranks)
     monitor.watch(device.type, device.uuid)
     at_start = {**shared, **monitor.now(), "other_sweeps": sweeps.others()}
     report.header(experiment, options, device, here, results, at_start)
     found = _found(experiment, options, results, shared) if options.resume else resume.NOTHING
     rows = Rows(experiment, options, results, shared, monitor, sweeps)
     cooldown = Cooldown(options.cooldown, monitor, at_start, interrupt)
-    sweep = _Sweep(experiment, options, rows, interrupt, found, cooldown, supported)
+    sweep = _Sweep(experiment, options, rows, ranks, found, cooldown, supported)
     return rows.saved_by(lambda: sweep.time_all(training), interrupt)
+
+
+def _follow(
+    experiment: Experiment,
+    options: Options,
+    load_data: LoadData,
+    training: Training,
+    describe: Describe | None,
+    interrupt: Interrupt,
+    ranks: Ranks,
+) -> NoReturn:
+    """As a rank other than 0: start a child whenever rank 0 says so, until it tells the exit status."""
+    _, options, experiment, _ = prepare(experiment, options, load_data, describe, interrupt, ranks)
+    while True:
+        order = ranks.told("order")
+        changes = {"epochs": order["epochs"], "done": frozenset(map(tuple, order["done"]))}
+        arguments = (experiment, options.changed(**changes), training, order["batch_size"])
+        child = ranks.child(_train_child, arguments, options.stall_timeout)
+        for _ in child.messages():
+            pass  # rank 0's rows are those of all
+        ranks.verdict(child.failure())
 
 
 def _found(experiment: Experiment, options: Options, results: Results, shared: dict[str, object]) -> resume.Found:
@@ -137,7 +157,7 @@ def _open_results(path: Path, columns: tuple[str, ...]) -> Results:
 
 
 def _shared_columns(
-    experiment: Experiment, options: Options, device: machine.Device, here: machine.Machine
+    experiment: Experiment, options: Options, device: machine.Device, here: machine.Machine, ranks: Ranks
 ) -> dict[str, object]:
     """The columns that all rows of a run share: experiment, machine, versions and run."""
     return {
@@ -148,6 +168,8 @@ def _shared_columns(
         "dataset": experiment.dataset,
         "input_size": experiment.input_size,
         **switches.columns(experiment.switches, options, experiment.precision),
+        "num_processes": ranks.size if ranks.place else options.processes,
+        "num_nodes": ranks.nodes,
         "data": options.data,
         "device": device.type,
         **asdict(here),
@@ -161,80 +183,28 @@ def _shared_columns(
     }
 
 
-def _prepare(
-    experiment: Experiment, options: Options, load_data: LoadData, describe: Describe | None, interrupt: Interrupt
-) -> tuple[machine.Device, Options, Experiment, list[Switches]]:
-    """Let a child find the device and the data; return the device, the options and the experiment as they are with
-    both known, and for --best the combinations that the device can do."""
-    # The libraries read these when they are imported. A user who has set them has a better place for the files.
-    os.environ.setdefault("HF_HOME", str((options.data_dir / "huggingface").resolve()))
-    os.environ.setdefault("KERAS_HOME", str((options.data_dir / "keras").resolve()))
-    found = Child(_prepare_child, (experiment, options, load_data, describe), interrupt).answers()
-    device = found["device"]
-    idle = machine.idle_gpu(device) if options.device == "auto" else None
-    if idle:
-        screen.warn(idle)
-    # Everything is downloaded by now: the child of a batch size does not need to ask the hub again.
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    options = options.changed(device=device.type, data=found["data"])
-    return device, options, found["experiment"], found.get("supported", [])
-
-
-def _prepare_child(
-    send: Send, experiment: Experiment, options: Options, load_data: LoadData, describe: Describe | None
-) -> None:
-    try:
-        framework = frameworks.load(experiment.framework)
-        device = framework.describe_device(options.device)
-        options = options.changed(device=device.type)
-        for warning in framework.check_switches(options):
-            send("warning", warning)
-        if options.best:
-            send("supported", _supported(framework, experiment, options))
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", sources.DataWarning)
-            data, why_not_real = sources.choose(options, load_data)
-        if why_not_real:
-            what = "DATA" if experiment.dataset else "MODEL"
-            send("warning", f"SYNTHETIC {what}, not {experiment.real_data}: {why_not_real}")
-        for note in caught:
-            if issubclass(note.category, sources.DataWarning):
-                send("warning", str(note.message))
-        send("experiment", describe(options.changed(data=data)) if describe else experiment)
-        send("device", device)
-        send("data", data)
-    except (BadInput, sources.DataUnavailable, ModuleNotFoundError) as error:
-        send("raise", error)
-
-
-def _supported(framework: Framework, experiment: Experiment, options: Options) -> list[Switches]:
-    """The combinations of the switches that the device can do, the default first."""
-    found = []
-    cannot: set[tuple[str, object]] = set()
-    for one in switches.combinations(experiment.switches):
-        settings = {item for item in one._asdict().items() if item not in switches.DEFAULT._asdict().items()}
-        if settings & cannot:
-            continue
-        try:
-            framework.check_switches(options.changed(**one._asdict()))
-            found.append(one)
-        except BadInput:
-            if len(settings) == 1:
-                cannot |= settings
-    return found
-
-
 def _train_child(
-    send: Send, experiment: Experiment, options: Options, training: Training, batch_size: int | None
+    send: Send,
+    experiment: Experiment,
+    options: Options,
+    training: Training,
+    batch_size: int | None,
+    place: Place | None,
+    name: str,
 ) -> None:
     warnings.simplefilter("ignore", sources.DataWarning)  # printed already, when the run was prepared
     framework = frameworks.load(experiment.framework)
     framework.start(options.device)
     notice_stops()
-    clock = Clock(experiment, options, batch_size, framework, send)
+    group = None
+    if place:
+        group = frameworks.load_group(experiment.framework).join(place, options.device, name, options.compile)
+    clock = Clock(experiment, options, batch_size, framework, send, group)
     if batch_size is not None and options.epochs:
         # Before the model is there, so that its memory peaks are its own.
-        clock.shared["matmul_tflops"] = framework.matmul_tflops(options)
+        clock.group.meet()
+        tflops = framework.matmul_tflops(options)
+        clock.shared["matmul_tflops"] = tflops and clock.group.total(tflops)
     timed = training(batch_size, options)
     if isinstance(timed, Epochs):
         clock.time_epochs(timed)
@@ -244,11 +214,11 @@ def _train_child(
         clock.time_repeats(timed)
     else:
         raise TypeError(f"a script hands back Epochs, KerasFit or Repeats, not {type(timed).__name__}")
-    if options.epochs:  # 0: only the compute limit was wanted
-        if not isinstance(timed, Repeats):
-            clock.finish(once_more=timed.after is None)
-        if timed.after:
-            clock.say(timed.after())
+    if options.epochs and not isinstance(timed, Repeats):  # 0: only the compute limit was wanted
+        clock.finish(once_more=timed.after is None)
+    clock.group.leave()
+    if options.epochs and timed.after and clock.group.rank == 0:
+        clock.say(timed.after())
     send("done", None)
 
 
@@ -260,7 +230,7 @@ class _Sweep:
         experiment: Experiment,
         options: Options,
         rows: Rows,
-        interrupt: Interrupt,
+        ranks: Ranks,
         found: resume.Found,
         cooldown: Cooldown,
         supported: list[Switches],
@@ -268,7 +238,7 @@ class _Sweep:
         self.experiment = experiment
         self.options = options
         self.rows = rows
-        self.interrupt = interrupt
+        self.ranks = ranks
         self._found = found
         self._cooldown = cooldown
         self._supported = supported
@@ -298,6 +268,9 @@ class _Sweep:
                         options = search.options(batch_size, options)
                     self._cooldown.rest()
                     self._time(batch_size, training, options)
+                if self.ranks.lost:
+                    screen.warn(f"{self.ranks.lost}; what was still to be measured is left out")
+                    return
         self._measure_first_limit_again(training)
 
     def _is_to_be_timed(
@@ -333,11 +306,11 @@ class _Sweep:
                 self.rows.release(content)
             elif kind == "rate" and batch_size is not None:
                 self._first = self._first or (batch_size, content, time.monotonic(), options)
-                report.warn_if_long(self.experiment, options, batch_size, content)
+                report.warn_if_long(self.experiment, options, batch_size, content, self.ranks.size)
             elif kind == "say":
                 screen.say(content)
         self.rows.release()
-        failure = child.failure()
+        failure = self.ranks.verdict(child.failure())
         if failure:
             status, reason = failure
             if status == "out_of_memory" and batch_size is not None:
@@ -349,9 +322,9 @@ class _Sweep:
         return switches.columns(self.experiment.switches, options, self.experiment.precision)
 
     def _child(self, batch_size: int | None, options: Options, training: Training) -> Child:
-        return Child(
-            _train_child, (self.experiment, options, training, batch_size), self.interrupt, options.stall_timeout
-        )
+        order = {"batch_size": batch_size, "epochs": options.epochs, "done": sorted(options.done)}
+        arguments = (self.experiment, options, training, batch_size)
+        return self.ranks.child(_train_child, arguments, options.stall_timeout, order)
 
     def _measure_first_limit_again(self, training: Training) -> None:
         """Tell whether the machine has become slower since the first batch size was measured.
@@ -365,6 +338,8 @@ class _Sweep:
         if time.monotonic() - when < SECONDS_TO_CHANGE or (batch_size == last and self.options.runs == 1):
             return
         with contextlib.suppress(KeyboardInterrupt):  # all has been measured, and only this is left out
-            for kind, content in self._child(batch_size, options.changed(epochs=0), training).messages():
+            child = self._child(batch_size, options.changed(epochs=0), training)
+            for kind, content in child.messages():
                 if kind == "rate":
                     report.change(batch_size, rate, content)
+            self.ranks.verdict(child.failure())

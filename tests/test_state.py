@@ -21,7 +21,7 @@ def sensors(monkeypatch):
 
     def use(*functions):
         made = [found if isinstance(found, Sensor) else Sensor(found) for found in functions]
-        monkeypatch.setattr(system, "of_system", lambda: list(made))
+        monkeypatch.setattr(system, "of_system", lambda launcher: list(made))
 
     return use
 

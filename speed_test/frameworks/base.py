@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from speed_test.clock import Clock
     from speed_test.command_line import Options
     from speed_test.experiment import Batch, KerasFit, TrainingStep
+    from speed_test.group import Group
+    from speed_test.ranks import Place
 
 
 class Framework(Protocol):
@@ -63,6 +65,26 @@ class KerasFramework(Framework, Protocol):
 
     def keras_step(self, fit: "KerasFit", device: str) -> "TrainingStep":
         """The step of `fit` on its own, compiled as Keras compiles it, with its first batch on the device."""
+
+
+class GroupFramework(Protocol):
+    """The module beside a framework's, `..._group.py`, by which its scripts run as the ranks of a launcher."""
+
+    def launcher(self, options: "Options") -> tuple[list[str] | None, int]:
+        """The arguments for Python that start --processes of a script together, and how many that are; None if one is
+        enough.
+
+        Raises BadInput if the device cannot take so many.
+        """
+
+    def find_rank_0(self, place: "Place", offer: str) -> dict[str, str]:
+        """As rank 0, let the other ranks find its `offer`; return it, at all ranks, with the `host` to reach it at."""
+
+    def check_place(self, place: "Place", device: str) -> None:
+        """Raise BadInput if there is no `device` for this rank."""
+
+    def join(self, place: "Place", device: str, name: str, compiled: bool) -> "Group":
+        """Join the ranks that train together under `name`, which no earlier group has had."""
 
 
 def process_peak_memory_gb() -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from speed_test.command_line import BadInput
 from speed_test.frameworks.base import process_peak_memory_gb
+from speed_test.frameworks.pytorch_group import shares_of
 from speed_test.frameworks.pytorch_limits import count_flop, matmul_tflops
 from speed_test.frameworks.pytorch_model import mixed_precision, prepared, rewind_of
 from speed_test.frameworks.pytorch_trial import check_switches, has_tf32
@@ -79,7 +80,7 @@ def describe_device(wanted: str) -> Device:
         mac = platform.system() == "Darwin"
         needs = "a newer macOS may mend that, see docs/setup.md" if mac else "for CUDA see docs/setup.md"
         return Device(kind, NAME, version, needs=needs)
-    gpu = torch.cuda.get_device_properties(0)
+    gpu = torch.cuda.get_device_properties(torch.cuda.current_device())
     # By default convolutions may use TF32, matrix products may not; --precision=tf32 adds these. So what the column
     # says holds for both. https://docs.pytorch.org/docs/stable/notes/cuda.html
     allowed = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
@@ -120,7 +121,8 @@ def shuffled_batches(*tensors: "torch.Tensor", batch_size: int, seed: int) -> Ca
     """A function that gives the batches of an epoch, in a new order at each call.
 
     `tensors`, all of the same length, lie on the device as a whole, so that no batch waits for a copy. A batch has
-    `batch_size` rows of each. The order is drawn on the CPU, so it is the same on every machine.
+    `batch_size` rows of each. The order is drawn on the CPU, so it is the same on every machine, and at all ranks, of
+    which each gets its own share.
     """
     import torch
 
@@ -128,7 +130,7 @@ def shuffled_batches(*tensors: "torch.Tensor", batch_size: int, seed: int) -> Ca
 
     def batches() -> Iterator[tuple]:
         order = torch.randperm(len(tensors[0]), generator=generator).to(tensors[0].device)
-        for chosen in order.split(batch_size):
-            yield tuple(tensor.index_select(0, chosen) for tensor in tensors)
+        for first, last in shares_of(len(order), batch_size):
+            yield tuple(tensor.index_select(0, order[first:last]) for tensor in tensors)
 
     return batches

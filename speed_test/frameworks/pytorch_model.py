@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from speed_test.frameworks.pytorch_group import parallel
+
 if TYPE_CHECKING:
     import torch
 
@@ -9,13 +11,14 @@ if TYPE_CHECKING:
 
 
 def prepared(model: "torch.nn.Module", options: "Options") -> "torch.nn.Module":
-    """The model, which lies on its device already, as the options want it to be trained."""
+    """The model, which lies on its device already, as the options want it to be trained, and as all processes that
+    train together do."""
     if options.compile:
         # In place, so that the weights keep their names. Without dynamic=False PyTorch compiles the second shape that
         # it meets, the last and smaller batch, for batches of any size, and that code is slower. This way each shape
         # of the warm-up is compiled on its own, and an epoch meets no other.
         model.compile(dynamic=False)
-    return model
+    return parallel(model)
 
 
 def mixed_precision(options: "Options") -> "tuple[torch.autocast, torch.amp.GradScaler]":

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -224,26 +225,26 @@ class _Proc:
 # ---- macOS and Windows ----
 
 
-def macos() -> list[Sensor]:
-    """The load on macOS."""
-    return [Sensor(Load(_psutil_snapshot, _busiest_by_ps))]
+def macos(pid: int | None = None) -> list[Sensor]:
+    """The load on macOS, with `pid` (None: this process) as our own."""
+    return [Sensor(Load(partial(_psutil_snapshot, pid), _busiest_by_ps))]
 
 
-def windows() -> list[Sensor]:
-    """The load on Windows."""
+def windows(pid: int | None = None) -> list[Sensor]:
+    """The load on Windows, with `pid` (None: this process) as our own."""
     ranking = Ranking(_psutil_times)
-    return [Sensor(Load(_psutil_snapshot, ranking)), Sensor(ranking.prime, EDGES)]
+    return [Sensor(Load(partial(_psutil_snapshot, pid), ranking)), Sensor(ranking.prime, EDGES)]
 
 
-def _psutil_snapshot() -> Snapshot | None:
+def _psutil_snapshot(pid: int | None) -> Snapshot | None:
     import psutil
 
-    me = psutil.Process()
-    children = me.children(recursive=True)
+    me, top = psutil.Process(), psutil.Process(pid)
+    children = top.children(recursive=True)
     cpu = psutil.cpu_times()
     busy = cpu.user + cpu.system + getattr(cpu, "nice", 0.0)  # on Windows, interrupts are in `system`
     ours: dict[Key, Times] = {}
-    for process in [*children, me]:
+    for process in [*children, top]:
         try:
             times = process.cpu_times()
             ours[process.pid, process.create_time()] = Times(

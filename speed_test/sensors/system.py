@@ -9,17 +9,18 @@ from speed_test.sensors import apple, identity, linux, load, nvidia, windows
 from speed_test.sensors.base import Columns, Growth, Moment, Sensor, asleep_seconds
 
 
-def of_system() -> list[Sensor]:
-    """The sensors of this system. What is missing here is left out."""
+def of_system(launcher: int | None = None) -> list[Sensor]:
+    """The sensors of this system. What is missing here is left out. The descendants of `launcher` (None: of this
+    process) belong to the test."""
     system = platform.system()
     asleep = windows.asleep_seconds if system == "Windows" else asleep_seconds
     found = [Sensor(Growth(asleep, "suspended_seconds", smallest=0.5)), Sensor(_Once(identity.emulated))]
     if system == "Linux":
-        found += [*load.linux(cpus=os.sched_getaffinity(0)), *linux.sensors()]
+        found += [*load.linux(cpus=os.sched_getaffinity(0), pid=launcher), *linux.sensors()]
     elif system == "Darwin":
-        found += [*load.macos(), *apple.sensors()]
+        found += [*load.macos(launcher), *apple.sensors()]
     elif system == "Windows":
-        found += [*load.windows(), *windows.sensors()]
+        found += [*load.windows(launcher), *windows.sensors()]
     return found
 
 
