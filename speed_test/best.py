@@ -30,6 +30,9 @@ LEAST_OFF = ROUNDOFF["float32"] * math.sqrt(4096)
 # A gradient scaler skips a step whose float16 gradients overflow, and halves its scale, which begins at 2^16 (PyTorch)
 # or 2^15 (Keras). The next loss is then the same, and is not counted.
 MOST_SKIPPED = 24
+# A combination whose steps take so many times as long as float32's is not tried any further.
+FAR_TOO_SLOW = 4
+TOO_SLOW = f"a step takes over {FAR_TOO_SLOW} times as long as float32's, so no more of it was tried"
 # Compiling takes up to a minute, and has never made up for so much.
 WORTH_COMPILING = 0.5
 

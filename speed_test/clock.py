@@ -96,7 +96,7 @@ class Clock:
         }
         self._send("held" if is_last else "row", {**row, **facts})
 
-    def _roofline(self, row: dict) -> dict[str, float]:
+    def _roofline(self, row: dict) -> dict[str, float | None]:
         """How near a row is to what the device can do at all."""
         rate, gflop, ceiling = (
             row.get(column) for column in ("samples_per_second", "gflop_per_sample", "matmul_tflops")
@@ -104,7 +104,8 @@ class Clock:
         if not rate or not gflop:
             return {}
         tflops = rate * gflop / 1000
-        return {"tflops": tflops, "matmul_share": tflops / ceiling} if ceiling else {"tflops": tflops}
+        # More than the ceiling cannot be: other programs took the device while that was measured.
+        return {"tflops": tflops, "matmul_share": tflops / ceiling if ceiling and tflops <= ceiling else None}
 
     def finish(self, once_more: bool) -> None:
         """Measure the compute limit `once_more`, after the last epoch: a machine that has slowed down shows. That
@@ -170,7 +171,10 @@ class Clock:
 
     def try_out(self, step: TrainingStep, steps: int) -> None:
         """For --best: send a Trial of the switches, and with `steps` 0 the Reference that others are compared with."""
+        how = switches.of(self.options)
         self.warm_up(step.run, [step.first])
+        if self.options.trial_seconds and (rate := self._rate_if_far_too_slow(step)):
+            return self._send("trial", best.Trial(how, rate, failure=best.TOO_SLOW))
         rate = self.compute_limit(step.run, step.first)
         memory_gb = self.framework.peak_memory_gb(self.options.device)
 
@@ -193,7 +197,15 @@ class Clock:
         known = None if steps else best.reference(train, time.perf_counter)
         losses = known.losses if known else train(steps, 0.0, 0)
         self._send("reference", known)
-        self._send("trial", best.Trial(switches.of(self.options), rate, memory_gb, losses))
+        self._send("trial", best.Trial(how, rate, memory_gb, losses))
+
+    def _rate_if_far_too_slow(self, step: TrainingStep) -> float | None:
+        """Samples per second of one step, if that takes far longer than a step of float32 does."""
+        start = time.perf_counter()
+        step.run(*step.first)
+        self.wait()
+        seconds = time.perf_counter() - start
+        return len(step.first[0]) / seconds if seconds > best.FAR_TOO_SLOW * self.options.trial_seconds else None
 
     def count_operations(self, step: TrainingStep) -> None:
         """Note how many floating-point operations a sample takes."""

@@ -67,8 +67,9 @@ class Options(argparse.Namespace):
     best: bool
     processes: int | str
     # For --best, in a child: None, or how many steps' losses are compared (0: of float32, which the others are compared
-    # with).
+    # with). And how long a step of float32 takes, where that is known.
     trial: int | None
+    trial_seconds: float
     # What --resume has found of this run in the CSV: the cells of Experiment.identity, of each row that need not be
     # measured again.
     done: frozenset[tuple[str, ...]]
@@ -138,7 +139,7 @@ def make_parser(experiment: Experiment, description: str) -> Parser:
         help="end a batch size in which no step has ended for so long (default: 1800)",
     )
     _add_options_of_trust(parser, experiment.row_is)
-    parser.set_defaults(done=frozenset(), done_rates=[], trial=None)
+    parser.set_defaults(done=frozenset(), done_rates=[], trial=None, trial_seconds=0.0)
     return parser
 
 

@@ -32,24 +32,25 @@ class Search:
     def _search(self, batch_size: int, options: Options) -> Switches:
         screen.say(f"\nbatch size {batch_size}: trying {screen.count(len(self._supported), 'combination')}")
         default, *others = self._supported
-        trial, known = self._try(batch_size, options, default, steps=0)
+        trial, known = self._try(batch_size, options.changed(trial=0), default)
         if known is None:
             screen.say(f"{default.words}: {trial.failure}; so there is nothing to compare with")
             return default
         trials = [trial]
+        options = options.changed(trial=len(known.losses), trial_seconds=batch_size / trial.rate)
         # What is not compiled first: that says what is worth compiling.
         for switches in sorted(others, key=lambda some: some.compile):
             if best.worth_compiling(switches, trials, known):
-                trials.append(self._try(batch_size, options, switches, len(known.losses))[0])
+                trials.append(self._try(batch_size, options, switches)[0])
         self._show(trials, known, left_out=len(self._supported) - len(trials))
         chosen = best.fastest(trials, known).switches
         screen.say(f"batch size {batch_size} is measured with: {chosen.words}\n")
         return chosen
 
-    def _try(self, batch_size: int, options: Options, switches: Switches, steps: int) -> tuple[Trial, Reference | None]:
-        """Try a combination; `steps` 0: it is the default, which others are compared with."""
+    def _try(self, batch_size: int, options: Options, switches: Switches) -> tuple[Trial, Reference | None]:
+        """Try a combination; if it is the default, return what others are compared with, too."""
         screen.say(f"  {switches.words}")
-        child = self._start(batch_size, options.changed(**switches._asdict(), epochs=0, trial=steps))
+        child = self._start(batch_size, options.changed(**switches._asdict(), epochs=0))
         trial, known = Trial(switches), None
         for kind, content in child.messages():
             if kind == "trial":

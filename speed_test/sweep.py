@@ -168,7 +168,8 @@ def _shared_columns(
         "dataset": experiment.dataset,
         "input_size": experiment.input_size,
         **switches.columns(experiment.switches, options, experiment.precision),
-        "num_processes": ranks.size if ranks.place else options.processes,
+        # TensorFlow's own several processes are known to their child only.
+        "num_processes": ranks.size if ranks.place else options.processes if options.processes != "all" else None,
         "num_nodes": ranks.nodes,
         "data": options.data,
         "device": device.type,

@@ -45,6 +45,9 @@ class Trainer:
     def cpu_fallback(self):
         return None
 
+    def count_flop(self, step, batch):
+        return None
+
     def batches(self):
         for first in range(0, self.samples, self.batch_size):
             time.sleep(self.load_seconds)

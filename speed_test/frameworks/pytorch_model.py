@@ -1,5 +1,6 @@
 """PyTorch: a model and its training step under --precision and --compile, and the way back to its start."""
 
+import logging
 from typing import TYPE_CHECKING
 
 from speed_test.frameworks.pytorch_group import parallel
@@ -17,6 +18,8 @@ def prepared(model: "torch.nn.Module", options: "Options") -> "torch.nn.Module":
         # In place, so that the weights keep their names. Without dynamic=False PyTorch compiles the second shape that
         # it meets, the last and smaller batch, for batches of any size, and that code is slower. This way each shape
         # of the warm-up is compiled on its own, and an epoch meets no other.
+        # A note on CUDA's compiler, where that is installed and no GPU is there.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         model.compile(dynamic=False)
     return parallel(model)
 
