@@ -118,7 +118,8 @@ def table(trials: Sequence[Trial], known: Reference) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = [("", "samples/s", "gain", "memory", "loss off by", "")]
     for trial in trials:
         if trial.failure:
-            lines.append((trial.switches.words, "", "", "", "", "FAILED"))
+            rate = (screen.number(trial.rate), f"{trial.rate / base:.2f}x") if trial.rate else ("", "")
+            lines.append((trial.switches.words, *rate, "", "", "TOO SLOW" if trial.rate else "FAILED"))
             continue
         lines.append(
             (
@@ -139,7 +140,8 @@ def sentences(trials: Sequence[Trial], known: Reference) -> list[str]:
     found = []
     for trial in trials:
         if trial.failure:
-            found.append(screen.one_line(f"{trial.switches.words} failed: {trial.failure}", 300).rstrip(".") + ".")
+            what = "is far too slow" if trial.rate else "failed"
+            found.append(screen.one_line(f"{trial.switches.words} {what}: {trial.failure}", 300).rstrip(".") + ".")
         elif why := wrong(trial, known):
             found.append(f"{trial.switches.words} is wrong, not fast: {why}.")
     precisions = dict.fromkeys(trial.switches.precision for trial in trials)

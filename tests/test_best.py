@@ -74,6 +74,7 @@ def test_the_fastest_of_those_that_are_right():
         Trial(BFLOAT16, 150.0, 0.5, [4.05, 3.0, 2.05]),
         Trial(Switches("float16"), 300.0, 0.5, [4.0, 4.0, 4.0]),
         Trial(Switches("tf32"), failure="ValueError"),
+        Trial(Switches("float16", True), 500.0, failure=best.TOO_SLOW),
     ]
     assert best.fastest(trials, KNOWN).switches == BFLOAT16
     assert best.fastest(trials[:1] + trials[2:], KNOWN).switches == FLOAT32
@@ -83,10 +84,12 @@ def test_the_fastest_of_those_that_are_right():
         ("bfloat16", "150", "1.50x", "0.5 GB", "0.033", ""),
         ("float16", "300", "3.00x", "0.5 GB", "1", "WRONG"),
         ("tf32", "", "", "", "", "FAILED"),
+        ("float16, compiled", "500", "5.00x", "", "", "TOO SLOW"),
     ]
     said = best.sentences(trials, KNOWN)
     assert said[0] == "float16 is wrong, not fast: its losses are 1 off, where 0.1 is explained by rounding."
     assert said[1] == "tf32 failed: ValueError."
+    assert said[2].startswith("float16, compiled is far too slow: a step takes over 4 times as long")
 
 
 def test_only_what_is_not_far_behind_is_compiled():
