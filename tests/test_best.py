@@ -89,6 +89,14 @@ def test_the_fastest_of_those_that_are_right():
     assert said[1] == "tf32 failed: ValueError."
 
 
+def test_a_default_that_does_not_work_is_not_compared_with():
+    assert best.nothing_to_compare_with(Trial(FLOAT32, 1.0, losses=KNOWN.losses), KNOWN) == ""
+    assert best.nothing_to_compare_with(Trial(FLOAT32, failure="out of memory"), None) == "out of memory"
+    no_number = KNOWN._replace(losses=[4.0, math.nan, math.nan])
+    trial = Trial(FLOAT32, 1.0, losses=no_number.losses)
+    assert best.nothing_to_compare_with(trial, no_number) == "its loss is no number"
+
+
 def test_only_what_is_not_far_behind_is_compiled():
     right, wrong = KNOWN.losses, [4.0, 4.0, 4.0]
     trials = [Trial(FLOAT32, 100.0, None, right), Trial(BFLOAT16, 49.0, None, right)]
