@@ -128,6 +128,14 @@ def test_the_fastest_combination_is_measured(tmp_path):
     assert found == [(size, "ok", "bfloat16", "False") for size in ("4", "8")] * 2
 
 
+def test_resume_knows_what_was_compiled(tmp_path):
+    assert run(BEST, "--batch_sizes=4", "--compile", "--channels_last", cwd=tmp_path).returncode == 1  # out of memory
+    for arguments in ((), ("--compile",), ("--compile",)):
+        assert run(BEST, "--batch_sizes=4", "--resume", *arguments, cwd=tmp_path).returncode == 0
+    found = [(row["status"], row["compiled"]) for row in rows(the_csv(tmp_path))]
+    assert found == [("out_of_memory", "True"), ("ok", "False"), ("ok", "True")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
