@@ -112,6 +112,11 @@ def fastest(trials: Sequence[Trial], known: Reference) -> Trial:
     return max(_right(trials, known), key=lambda trial: trial.rate)
 
 
+def nothing_to_compare_with(default: Trial, known: Reference | None) -> str:
+    """Why the default combination cannot judge the others, or ""."""
+    return default.failure if known is None else wrong(default, known)
+
+
 def table(trials: Sequence[Trial], known: Reference) -> list[tuple[str, ...]]:
     """A line for each combination, the default first: samples per second, gain, memory, and how far its loss is off."""
     base = trials[0].rate

@@ -156,7 +156,7 @@ class Clock:
 
     def get_ready(self, step: TrainingStep) -> None:
         """Everything that comes before the first epoch: warm up, measure the compute limit, rewind."""
-        if step.samples < (self.batch_size or 1) * self.group.size:
+        if step.samples < (self.batch_size or 1) * self.processes:
             raise ValueError(f"the data have {step.samples:,} samples, fewer than a batch")
         self.group.meet()  # one may have read its data much later
         if self.options.trial is not None:
@@ -217,8 +217,11 @@ class Clock:
         several processes, which share the rest, the last two."""
         size = len(first[0])
         if self.group.size > 1:
-            sizes = self.group.own_sizes(samples, size)[: self.options.max_steps]
-            return [first, *(tuple(part[:own] for part in first) for own in sizes[-2:] if samples % size)]
+            sizes = self.group.own_sizes(samples, size)
+            # All ranks have to take the same steps, so this does not ask whether the own share is a smaller one.
+            shared = list(enumerate(sizes))[-2:] if samples % (size * self.group.size) else []
+            reached = [own for step, own in shared if self.options.max_steps is None or step < self.options.max_steps]
+            return [first, *(tuple(part[:own] for part in first) for own in reached)]
         rest = samples % size
         full_steps = samples // size
         reaches_last = self.options.max_steps is None or self.options.max_steps > full_steps

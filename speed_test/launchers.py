@@ -18,9 +18,10 @@ NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR",
 
 
 def local_rank() -> int:
-    """The number of this process among those that a launcher has started on this machine; 0 without one."""
+    """The number of this process among those that a launcher has started on this machine; 0 without one, also if some
+    of what a launcher sets is there."""
     text = os.environ.get("LOCAL_RANK", "")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and all(name in os.environ for name in NEEDED) else 0
 
 
 def place(experiment: Experiment, options: Options) -> Place | None:
@@ -31,14 +32,15 @@ def place(experiment: Experiment, options: Options) -> Place | None:
     script = Path(sys.argv[0]).name
     given = [name for name in NEEDED if name in os.environ]
     found = next((name for name in ("RANK", "LOCAL_RANK") if name in given), None)
+    takes_ranks = "processes" in experiment.switches and frameworks.has_group(experiment.framework)
     if not found:
-        if "MASTER_ADDR" in given and any(name.startswith("ACCELERATE_") for name in os.environ):
+        if takes_ranks and "MASTER_ADDR" in given and any(name.startswith("ACCELERATE_") for name in os.environ):
             raise BadInput(
                 "accelerate launch has started one process, not several, as it does with --cpu; start them with "
                 f"torchrun --nproc-per-node 2 {script} --device=cpu"
             )
         return None
-    if "processes" not in experiment.switches or not frameworks.has_group(experiment.framework):
+    if not takes_ranks:
         raise BadInput(
             f"{found} is set, as torchrun and other launchers do, but this speed test is started as one process: "
             f"python {script}"
@@ -53,31 +55,35 @@ def place(experiment: Experiment, options: Options) -> Place | None:
         for name in NEEDED:
             del os.environ[name]  # libraries would look for others
         return None
+    if not (rank < size and own < of_machine <= size and port < 2**16):
+        values = ", ".join(f"{name}={os.environ[name]}" for name in NEEDED)
+        raise BadInput(f"no launcher sets {values}: start it by torchrun or accelerate launch")
     if options.processes != 1:
         raise BadInput(f"--processes: the launcher has started {size} processes already; leave one of the two out")
     if options.best:
         raise BadInput("--best: it tries one process; measure with the launcher and the options that it finds")
-    for batch_size in options.batch_sizes:
-        _check_shares(experiment, batch_size, size)
+    _check_shares(experiment, options, size)
     # As torchrun counts machines; another launcher starts the same number on each.
-    nodes = int(os.environ.get("GROUP_WORLD_SIZE") or -(-size // of_machine))
+    nodes = _number("GROUP_WORLD_SIZE") if os.environ.get("GROUP_WORLD_SIZE") else -(-size // of_machine)
     agent_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return Place(rank, size, own, of_machine, nodes, os.environ["MASTER_ADDR"], port, agent_store)
 
 
-def _check_shares(experiment: Experiment, batch_size: int, size: int) -> None:
+def _check_shares(experiment: Experiment, options: Options, size: int) -> None:
     """Raise BadInput if a rank gets fewer samples in a step than the model needs."""
-    if batch_size * size > experiment.samples:
-        raise BadInput(
-            f"--batch_sizes: {batch_size} in each of {size} processes is more than the {experiment.samples:,} samples"
-        )
-    of_ranks = (shares(experiment.samples, batch_size, size, rank) for rank in range(size))
-    smallest = min(last - first for share in of_ranks for first, last in share)
-    if smallest < experiment.smallest_batch:
-        raise BadInput(
-            f"--batch_sizes: with {batch_size} in each of {size} processes one gets {smallest} of the last samples, "
-            f"and the model needs {experiment.smallest_batch}; take a larger batch size"
-        )
+    for batch_size in options.batch_sizes:
+        if batch_size * size > experiment.samples:
+            raise BadInput(
+                f"--batch_sizes: {batch_size} in each of {size} processes is more than the "
+                f"{experiment.samples:,} samples"
+            )
+        of_ranks = (shares(experiment.samples, batch_size, size, rank) for rank in range(size))
+        smallest = min(last - first for share in of_ranks for first, last in share)
+        if smallest < experiment.smallest_batch:
+            raise BadInput(
+                f"--batch_sizes: with {batch_size} in each of {size} processes one gets {smallest} of the last "
+                f"samples, and the model needs {experiment.smallest_batch}; take a larger batch size"
+            )
 
 
 def _number(name: str) -> int:
@@ -99,6 +105,7 @@ def relaunch(experiment: Experiment, options: Options, interrupt: Interrupt) -> 
     if not found["launcher"]:
         return options.changed(processes=found["processes"])
     count = found["processes"]
+    _check_shares(experiment, options, count)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (cpu_cores() or 1) // count)))
     command = [sys.executable, *found["launcher"], *sys.argv, "--processes=1"]  # the last one counts
     if os.name == "nt":  # where exec returns to the shell at once
@@ -108,7 +115,10 @@ def relaunch(experiment: Experiment, options: Options, interrupt: Interrupt) -> 
 
 def _launcher_child(send: Send, experiment: Experiment, options: Options) -> None:
     try:
+        framework = frameworks.load(experiment.framework)
         launcher, processes = frameworks.load_group(experiment.framework).launcher(options)
+        if launcher:  # a launcher answers bad input with a traceback of its own
+            framework.check_switches(options.changed(device=framework.describe_device(options.device).type))
     except (BadInput, ModuleNotFoundError) as error:
         send("raise", error)
     else:

@@ -31,6 +31,7 @@ class Device:
     `framework` is its name as it is written, such as "PyTorch". `name`, `gpu_cores` (NVIDIA: streaming
     multiprocessors) and `memory_bytes` are the GPU's own. They are None if there is no GPU, or if the framework does
     not know them (Apple; the operating system does). `needs` says what to install if the framework finds no GPU.
+    `compiles` says that one process on it compiles also without --compile.
     """
 
     type: str
@@ -40,6 +41,7 @@ class Device:
     gpu_cores: int | None = None
     memory_bytes: int | None = None
     tf32: bool = False
+    compiles: bool = False
     needs: str = ""
     uuid: str | None = None  # of an NVIDIA GPU
 

@@ -117,7 +117,7 @@ TRAINING = {
     "data_checksum": "mismatch if the real data are not the published files, as their checksum says",
     "block_samples_per_second": "samples per second in each block of about a second, in their order; 60 at most",
     "compute_samples_per_second_after": "the compute limit once more after the last epoch, in the row of that epoch",
-    "channels_last": "True if the colours of a pixel lie side by side in memory (--channels_last)",
+    "channels_last": "True with --channels_last: colours of a pixel lie side by side in memory; TensorFlow's always do",
     "compile_seconds": "the part of warmup_seconds that compiling took",
     "num_processes": "processes that trained together; samples_per_second is of all of them",
     "num_nodes": "machines that they ran on",

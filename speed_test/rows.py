@@ -100,10 +100,11 @@ class Rows:
         seconds = [columns.get("suspended_seconds") for columns in (state, row)]
         known = [second for second in seconds if isinstance(second, float)]
         state |= {"suspended_seconds": sum(known) if known else None, "other_sweeps": self._sweeps.others()}
-        of_one = (self._shared.get("num_nodes") or 1) != 1 or self._shared.get("device") != "cpu"
-        if (self._shared.get("num_processes") or 1) != 1 and of_one:  # it was read of one of several GPUs or machines
+        row = {**self._shared, **row}
+        # It was read of one of several GPUs or machines. TensorFlow's child alone knows how many "all" are.
+        if (row.get("num_processes") or 1) != 1 and ((row.get("num_nodes") or 1) != 1 or row.get("device") != "cpu"):
             state["energy_joules"] = None
-        row = self.results.fitting({**self._shared, **row, **state})
+        row = self.results.fitting({**row, **state})
         self.rows.append(row)
         return row
 

@@ -33,8 +33,9 @@ class Search:
         screen.say(f"\nbatch size {batch_size}: trying {screen.count(len(self._supported), 'combination')}")
         default, *others = self._supported
         trial, known = self._try(batch_size, options.changed(trial=0), default)
-        if known is None:
-            screen.say(f"{default.words}: {trial.failure}; so there is nothing to compare with")
+        why = best.nothing_to_compare_with(trial, known)
+        if why or known is None:
+            screen.say(f"{default.words}: {why}; so there is nothing to compare with")
             return default
         trials = [trial]
         options = options.changed(trial=len(known.losses), trial_seconds=batch_size / trial.rate)

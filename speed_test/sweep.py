@@ -168,6 +168,7 @@ def _shared_columns(
         "dataset": experiment.dataset,
         "input_size": experiment.input_size,
         **switches.columns(experiment.switches, options, experiment.precision),
+        **switches.compiled(experiment.switches, options, device.compiles),
         # TensorFlow's own several processes are known to their child only.
         "num_processes": ranks.size if ranks.place else options.processes if options.processes != "all" else None,
         "num_nodes": ranks.nodes,
@@ -320,7 +321,8 @@ class _Sweep:
             report.failure(row)
 
     def _switches(self, options: Options) -> dict[str, object]:
-        return switches.columns(self.experiment.switches, options, self.experiment.precision)
+        found = switches.columns(self.experiment.switches, options, self.experiment.precision)
+        return {**found, "compiled": True} if options.compile else found  # --best has chosen it
 
     def _child(self, batch_size: int | None, options: Options, training: Training) -> Child:
         order = {"batch_size": batch_size, "epochs": options.epochs, "done": sorted(options.done)}

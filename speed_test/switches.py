@@ -48,6 +48,12 @@ def columns(offered: tuple[str, ...], options: "Options", usual_precision: str) 
     }
 
 
+def compiled(offered: tuple[str, ...], options: "Options", unasked: bool) -> dict[str, object]:
+    """The column on compiling, for --resume and for failures; a row that worked has it from its child. `unasked`: one
+    process on this device compiles also without --compile."""
+    return {"compiled": options.compile or (unasked and options.processes == 1)} if "compile" in offered else {}
+
+
 def combinations(offered: tuple[str, ...]) -> Iterator[Switches]:
     """All combinations of the switches that a test offers (see Experiment.switches), the default first."""
     precisions = PRECISIONS if "precision" in offered else PRECISIONS[:1]

@@ -92,6 +92,14 @@ def test_the_fastest_of_those_that_are_right():
     assert said[2].startswith("float16, compiled is far too slow: a step takes over 4 times as long")
 
 
+def test_a_default_that_does_not_work_is_not_compared_with():
+    assert best.nothing_to_compare_with(Trial(FLOAT32, 1.0, losses=KNOWN.losses), KNOWN) == ""
+    assert best.nothing_to_compare_with(Trial(FLOAT32, failure="out of memory"), None) == "out of memory"
+    no_number = KNOWN._replace(losses=[4.0, math.nan, math.nan])
+    trial = Trial(FLOAT32, 1.0, losses=no_number.losses)
+    assert best.nothing_to_compare_with(trial, no_number) == "its loss is no number"
+
+
 def test_only_what_is_not_far_behind_is_compiled():
     right, wrong = KNOWN.losses, [4.0, 4.0, 4.0]
     trials = [Trial(FLOAT32, 100.0, None, right), Trial(BFLOAT16, 49.0, None, right)]
@@ -121,6 +129,14 @@ def test_the_fastest_combination_is_measured(tmp_path):
     assert "batch size 4 is measured with: bfloat16\n" in done.stdout
     found = [(row["batch_size"], row["status"], row["precision"], row["compiled"]) for row in rows(the_csv(tmp_path))]
     assert found == [(size, "ok", "bfloat16", "False") for size in ("4", "8")] * 2
+
+
+def test_resume_knows_what_was_compiled(tmp_path):
+    assert run(BEST, "--batch_sizes=4", "--compile", "--channels_last", cwd=tmp_path).returncode == 1  # out of memory
+    for arguments in ((), ("--compile",), ("--compile",)):
+        assert run(BEST, "--batch_sizes=4", "--resume", *arguments, cwd=tmp_path).returncode == 0
+    found = [(row["status"], row["compiled"]) for row in rows(the_csv(tmp_path))]
+    assert found == [("out_of_memory", "True"), ("ok", "False"), ("ok", "True")]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from speed_test import launchers, ranks
+from speed_test.clock import Clock
 from speed_test.command_line import BadInput, parse
 from speed_test.experiment import Experiment
 from speed_test.group import Group, shares
@@ -54,6 +55,20 @@ def test_each_sample_is_in_one_batch_of_one_rank():
 def test_a_process_alone_has_the_rest_as_its_last_batch():
     assert list(shares(20, 8, 1, 0)) == [(0, 8), (8, 16), (16, 20)]
     assert Group().own_sizes(20, 8) == [8, 8, 4]
+
+
+def test_ranks_warm_up_on_the_shapes_of_the_steps_that_they_share():
+    class OfTwo(Group):
+        size = 2
+
+    def sizes(samples, *arguments):
+        clock = Clock(EXPERIMENT, parse(EXPERIMENT, "", list(arguments)), 10, None, lambda *_: None, OfTwo())
+        return [len(part) for (part,) in clock.shapes((list(range(10)),), samples)]
+
+    assert sizes(40) == [10]
+    assert sizes(50) == [10, 7, 7]  # 50 is a multiple of 10, but not of 20: 20, and then 30 in two steps of both
+    assert sizes(50, "--max_steps=1") == [10]
+    assert sizes(50, "--max_steps=2") == [10, 7]
 
 
 # ---- Who is to blame ----
@@ -219,6 +234,24 @@ def test_the_place_is_what_the_launcher_says(monkeypatch):
     assert "RANK" not in os.environ
 
 
+def test_a_first_process_is_not_silent(monkeypatch):
+    assert placed(monkeypatch, **LAUNCHED)
+    assert launchers.local_rank() == 1
+    with pytest.raises(BadInput, match="LOCAL_RANK is set, but RANK is not"):
+        placed(monkeypatch, LOCAL_RANK="1")
+    assert launchers.local_rank() == 0
+
+
+def test_what_no_process_can_do_is_found_out_before_a_launcher_starts_them(monkeypatch):
+    found = {"launcher": ["-m", "torch.distributed.run"], "processes": 4}
+    monkeypatch.setattr(launchers.Child, "__init__", lambda *_: None)
+    monkeypatch.setattr(launchers.Child, "answers", lambda _: found)
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("it was started"))
+    options = parse(EXPERIMENT, "", ["--processes=4", "--batch_sizes=26"])
+    with pytest.raises(BadInput, match="26 in each of 4 processes is more than"):
+        launchers.relaunch(EXPERIMENT, options, Interrupt())
+
+
 @pytest.mark.parametrize(
     ("arguments", "changes", "variables", "said"),
     [
@@ -228,6 +261,11 @@ def test_the_place_is_what_the_launcher_says(monkeypatch):
         ([], {"framework": "tensorflow"}, {"LOCAL_RANK": "0"}, "LOCAL_RANK is set, "),
         ([], {}, {"RANK": "0"}, "RANK is set, but WORLD_SIZE is not"),
         ([], {}, LAUNCHED | {"RANK": "one"}, "RANK: 'one' is not a whole number"),
+        ([], {}, LAUNCHED | {"RANK": "4"}, "no launcher sets RANK=4, WORLD_SIZE=4, "),
+        ([], {}, LAUNCHED | {"WORLD_SIZE": "0"}, "no launcher sets RANK=3, WORLD_SIZE=0, "),
+        ([], {}, LAUNCHED | {"LOCAL_WORLD_SIZE": "0"}, "no launcher sets "),
+        ([], {}, LAUNCHED | {"MASTER_PORT": "99999"}, "no launcher sets .*99999"),
+        ([], {}, LAUNCHED | {"GROUP_WORLD_SIZE": "x"}, "GROUP_WORLD_SIZE: 'x' is not a whole number"),
         (["--batch_sizes=26"], {}, LAUNCHED, "--batch_sizes: 26 in each of 4 processes is more than the 100 samples"),
         (
             ["--batch_sizes=2"],

@@ -49,6 +49,9 @@ def launcher(options: "Options") -> tuple[list[str] | None, int]:
             f"--processes: {wanted} need a GPU each, and there {'is' if gpus == 1 else 'are'} {gpus}; "
             f"take --processes={'1' if gpus == 1 else 'all'}, or --device=cpu"
         )
+    # Two may share a single core, for trying it out.
+    if not gpus and wanted > (most := max(2, cpu_cores() or 2)):
+        raise BadInput(f"--processes: {wanted} on the CPU are more than its cores; take {most} at most")
     if wanted == 1:
         return None, 1
     return ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(wanted)], wanted

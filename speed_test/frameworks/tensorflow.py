@@ -123,6 +123,7 @@ def describe_device(wanted: str) -> Device:
         gpu_cores=cores,
         memory_bytes=memory_bytes,
         tf32=ampere and tf.config.experimental.tensor_float_32_execution_enabled(),
+        compiles=True,  # Keras' jit_compile="auto", but not under a MirroredStrategy
         uuid=nvidia_uuid(),
     )
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from speed_test.command_line import BadInput
+from speed_test.machine import cpu_cores
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -35,13 +36,16 @@ def strategy_of(options: "Options") -> "tf.distribute.Strategy":
 def device_names(options: "Options") -> list[str]:
     """The devices that train together. On a CPU these are logical devices that share its cores: for trying it out.
 
-    Raises BadInput if --processes asks for more GPUs than there are. Has to be called before the first operation.
+    Raises BadInput if --processes asks for more GPUs, or CPU cores, than there are. Has to be called before the first
+    operation.
     """
     import tensorflow as tf
 
     wanted = options.processes
     if options.device == "cpu":
         count = 1 if wanted == "all" else int(wanted)
+        if count > (most := max(2, cpu_cores() or 2)):  # two may share a single core, for trying it out
+            raise BadInput(f"--processes: {count} on the CPU are more than its cores; take {most} at most")
         if count > 1:
             _make_logical_cpus(count)
         return [f"CPU:{number}" for number in range(count)]
