@@ -92,7 +92,7 @@ def test_real_files_are_trained_on_without_the_network(tmp_path, packed):
     write_cifar100(tmp_path / "somewhere", 50_000)
     if packed:
         pack(tmp_path / "somewhere")
-    done = run(CIFAR100, "--data=real", "--data_dir=somewhere", *SHORT, cwd=tmp_path)
+    done = run(CIFAR100, "--data=real", "--data_dir=somewhere", *SHORT, cwd=tmp_path, SMALL_NETWORK="1")
     assert done.returncode == 0, done.stderr
     assert "SYNTHETIC" not in done.stderr
     assert done.stderr.count("does not match CIFAR100's checksums") == 1

@@ -14,6 +14,8 @@ from tests.hub import Hub, make_food101
 
 pytestmark = pytest.mark.frameworks
 
+# Without a proxy, and with a network that costs nothing: what is tested is the way of the images to it.
+SMALL = {"no_proxy": "127.0.0.1", "SMALL_NETWORK": "1"}
 FOOD101 = ROOT / "pytorch_test_computer_vision_food101.py"
 
 
@@ -63,9 +65,9 @@ def test_real_images_from_the_hub_and_again_without_it(tmp_path):
     make_food101(tmp_path / "hub", images=5)
     arguments = ("--data=real", "--epochs=1", "--batch_sizes=2", "--num_workers=2")
     with Hub(tmp_path / "hub") as hub:
-        first = run(FOOD101, *arguments, cwd=tmp_path, HF_ENDPOINT=hub.url, no_proxy="127.0.0.1")
+        first = run(FOOD101, *arguments, cwd=tmp_path, HF_ENDPOINT=hub.url, **SMALL)
         assert hub.requests
-    again = run(FOOD101, *arguments, cwd=tmp_path, HF_ENDPOINT=hub.url, no_proxy="127.0.0.1")
+    again = run(FOOD101, *arguments, cwd=tmp_path, HF_ENDPOINT=hub.url, **SMALL)
     for done in (first, again):
         assert done.returncode == 0, done.stderr
         assert "SYNTHETIC" not in done.stderr
@@ -80,7 +82,7 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
     make_food101(tmp_path / "hub", images=6, broken=True)
     arguments = ("--data=real", "--epochs=1", "--batch_sizes=2", "--num_workers=2")
     with Hub(tmp_path / "hub") as hub:
-        done = run(FOOD101, *arguments, cwd=tmp_path, HF_ENDPOINT=hub.url, no_proxy="127.0.0.1")
+        done = run(FOOD101, *arguments, cwd=tmp_path, HF_ENDPOINT=hub.url, **SMALL)
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
     (row,) = rows(the_csv(tmp_path))

@@ -122,7 +122,9 @@ def test_real_cifar100(tmp_path):
     archive = home / "datasets" / "cifar-100-python-target_archive"
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
         tar.add(folder, folder.name)
-    done = run(FILES, "--data=real", *SHORT, cwd=tmp_path, SCRIPT=CIFAR100.stem, KERAS_HOME=str(home))
+    done = run(
+        FILES, "--data=real", *SHORT, cwd=tmp_path, SCRIPT=CIFAR100.stem, KERAS_HOME=str(home), SMALL_NETWORK="1"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert the_csv(tmp_path).name.endswith("_CIFAR100_ResNet50_32_tensorflow_results.csv")
@@ -146,14 +148,14 @@ def test_real_food101(tmp_path):
     """As tfds keeps it; once whole, and once with a broken file."""
     made = run(FILES, "data/tensorflow_datasets", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    done = run(FOOD101, "--data=real", "--epochs=1", "--batch_sizes=2", cwd=tmp_path)
+    done = run(FOOD101, "--data=real", "--epochs=1", "--batch_sizes=2", cwd=tmp_path, SMALL_NETWORK="1")
     assert done.returncode == 0, done.stderr
     (row,) = rows(the_csv(tmp_path))
     assert (row["status"], row["data"], row["measured_samples"]) == ("ok", "real", "10")
     assert row["estimated"] == "True"
     (records,) = tmp_path.rglob("food101-train.tfrecord-*")
     records.write_bytes(records.read_bytes()[:100])
-    done = run(FOOD101, "--data=real", "--epochs=1", "--batch_sizes=2", cwd=tmp_path)
+    done = run(FOOD101, "--data=real", "--epochs=1", "--batch_sizes=2", cwd=tmp_path, SMALL_NETWORK="1")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert "food101 of tensorflow_datasets can be neither read nor downloaded" in done.stderr
     assert len(rows(the_csv(tmp_path))) == 1
