@@ -7,8 +7,6 @@ from speed_test import screen
 from speed_test.faults import Row, number
 from speed_test.verdict import rate_of
 
-BUSY = 1.02  # of a ceiling: more is no noise, but a ceiling that was measured while the machine was busy
-
 Sizes = Mapping[float | None, Sequence[Row]]  # the rows that worked of each batch size
 
 
@@ -27,10 +25,8 @@ def near_the_limit(sizes: Sizes) -> list[str]:
     ):
         part, most = (_median(number(row, column) for row in rows) for column in (share, ceiling))
         if part and most:
-            if part > BUSY:
-                return [f"Above {what} ({screen.number(most)} {unit}): the machine was busy while that was measured."]
             said = f"{at}{beginning}{screen.number(part * most)} of {screen.number(most)} {unit}"
-            return [f"{said[0].upper()}{said[1:]}: {min(part, 1.0):.0%} of {what}."]
+            return [f"{said[0].upper()}{said[1:]}: {part:.0%} of {what}."]
     return []
 
 

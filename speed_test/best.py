@@ -33,6 +33,7 @@ MOST_SKIPPED = 24
 # A combination whose steps take so many times as long as float32's is not tried any further.
 FAR_TOO_SLOW = 4
 TOO_SLOW = f"a step takes over {FAR_TOO_SLOW} times as long as float32's, so no more of it was tried"
+AS_FAST = 0.98  # of the highest rate: a difference of less is noise
 # Compiling takes up to a minute, and has never made up for so much.
 WORTH_COMPILING = 0.5
 
@@ -108,8 +109,11 @@ def _right(trials: Sequence[Trial], known: Reference) -> list[Trial]:
 
 
 def fastest(trials: Sequence[Trial], known: Reference) -> Trial:
-    """The fastest trial of those that worked and train right."""
-    return max(_right(trials, known), key=lambda trial: trial.rate)
+    """The fastest trial of those that worked and train right; of those that are as fast as that but for noise, the
+    first."""
+    right = _right(trials, known)
+    best = max(trial.rate for trial in right)
+    return next(trial for trial in right if trial.rate >= AS_FAST * best)
 
 
 def nothing_to_compare_with(default: Trial, known: Reference | None) -> str:

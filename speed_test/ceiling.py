@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 SMALLEST = 256
 LARGEST = 8192  # three matrices of float32 take 0.8 GB; the rate of the fastest GPUs has stopped rising by then
+# On a CPU the peak memory of the process cannot be forgotten, so the matrices have to be small beside the training.
+LARGEST_OF_CPU = 4096
 # A block is long enough for the wait at its end not to matter. The best of some blocks is taken, for this is a ceiling.
 BLOCK_SECONDS = 0.02
 BLOCKS = 5
@@ -21,11 +23,11 @@ RISE = 1.02  # a rate that is higher by less has stopped rising
 ENOUGH = 2  # sizes in a row without a rise; after a single one, a busy neighbour would end it too early
 
 
-def largest_size(free_bytes: float, bytes_each: int) -> int:
+def largest_size(free_bytes: float, bytes_each: int, on_cpu: bool) -> int:
     """The largest size to try, for numbers of `bytes_each` bytes: three matrices take an eighth of the free memory at
     most, and no more than `LARGEST` is needed."""
     size = SMALLEST
-    while 2 * size <= LARGEST and 3 * bytes_each * (2 * size) ** 2 <= free_bytes / 8:
+    while 2 * size <= (LARGEST_OF_CPU if on_cpu else LARGEST) and 3 * bytes_each * (2 * size) ** 2 <= free_bytes / 8:
         size *= 2
     return size
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from speed_test import best, screen, steady, switches
+from speed_test import screen, steady, switches
 from speed_test.epoch import Epoch, now_in_utc, stopped_seconds, stops
 from speed_test.experiment import TrainingStep
 from speed_test.group import Group
 from speed_test.screen import progress_bar, working
+from speed_test.trial import try_out
 from speed_test.until import Until
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Clock:
         self.until = Until(options.until, experiment.row_is, batch_size)
         for rates in options.done_rates:
             self.until.enough(rates, is_last=False)
-        self._send = send
+        self.send = send
         # Shows the parent that work goes on; see child.Send.
         self.alive: Callable[[], None] = getattr(send, "alive", lambda: None)
 
@@ -81,11 +82,11 @@ class Clock:
 
     def say(self, text: str) -> None:
         """Print a line for the user, in the parent and so in order."""
-        self._send("say", text)
+        self.send("say", text)
 
     def begin(self) -> None:
         """Let the parent look at the machine, before an epoch or piece of work; return when it has."""
-        self._send("begin", None)
+        self.send("begin", None)
 
     def send_row(self, row: dict, is_last: bool = False) -> None:
         """Hand a row to the parent; return when it is safe. Columns of the last one may follow, see `finish`."""
@@ -94,7 +95,7 @@ class Clock:
             "peak_memory_gb": self.group.highest(self.framework.peak_memory_gb(self.options.device)),
             "cpu_fallback": self.framework.cpu_fallback(),
         }
-        self._send("held" if is_last else "row", {**row, **facts})
+        self.send("held" if is_last else "row", {**row, **facts})
 
     def _roofline(self, row: dict) -> dict[str, float | None]:
         """How near a row is to what the device can do at all."""
@@ -112,7 +113,7 @@ class Clock:
         trains the model further, so it is left out if the model is to be used afterwards."""
         self.group.meet()  # rank 0's last row was dealt with
         after = self._measure_limit() if self._measure_limit and once_more else None
-        self._send("rest", {} if after is None else {"compute_samples_per_second_after": after})
+        self.send("rest", {} if after is None else {"compute_samples_per_second_after": after})
 
     # ---- Epochs ----
 
@@ -160,52 +161,14 @@ class Clock:
             raise ValueError(f"the data have {step.samples:,} samples, fewer than a batch")
         self.group.meet()  # one may have read its data much later
         if self.options.trial is not None:
-            return self.try_out(step, self.options.trial)
+            return try_out(self, step, self.options.trial)
         self.shared["warmup_seconds"] = self.warm_up(step.run, self.shapes(step.first, step.samples))
         self._measure_limit = partial(self.compute_limit, step.run, step.first)
         self.rate = self._measure_limit()
         self.shared["compute_samples_per_second"] = self.rate
         self.count_operations(step)  # after the warm-up, which would lack what the first use of the framework takes
         step.rewind()
-        self._send("rate", self.rate)
-
-    def try_out(self, step: TrainingStep, steps: int) -> None:
-        """For --best: send a Trial of the switches, and with `steps` 0 the Reference that others are compared with."""
-        how = switches.of(self.options)
-        self.warm_up(step.run, [step.first])
-        if self.options.trial_seconds and (rate := self._rate_if_far_too_slow(step)):
-            return self._send("trial", best.Trial(how, rate, failure=best.TOO_SLOW))
-        rate = self.compute_limit(step.run, step.first)
-        memory_gb = self.framework.peak_memory_gb(self.options.device)
-
-        def train(steps: int, off: float, seed: int) -> list[float]:
-            if off:
-                step.rewind.perturbed(off, seed)  # type: ignore[attr-defined]
-            else:
-                step.rewind()
-            losses: list[float] = []
-            skipped = 0 if self.options.precision == "float16" else best.MOST_SKIPPED
-            while len(losses) < steps:
-                loss = step.loss(*step.first)
-                self.alive()
-                if losses and loss == losses[-1] and skipped < best.MOST_SKIPPED:
-                    skipped += 1
-                else:
-                    losses.append(loss)
-            return losses
-
-        known = None if steps else best.reference(train, time.perf_counter)
-        losses = known.losses if known else train(steps, 0.0, 0)
-        self._send("reference", known)
-        self._send("trial", best.Trial(how, rate, memory_gb, losses))
-
-    def _rate_if_far_too_slow(self, step: TrainingStep) -> float | None:
-        """Samples per second of one step, if that takes far longer than a step of float32 does."""
-        start = time.perf_counter()
-        step.run(*step.first)
-        self.wait()
-        seconds = time.perf_counter() - start
-        return len(step.first[0]) / seconds if seconds > best.FAR_TOO_SLOW * self.options.trial_seconds else None
+        self.send("rate", self.rate)
 
     def count_operations(self, step: TrainingStep) -> None:
         """Note how many floating-point operations a sample takes."""

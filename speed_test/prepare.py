@@ -48,7 +48,7 @@ def prepare(
         screen.warn(idle)
     # Everything is downloaded by now: the child of a batch size does not need to ask the hub again.
     os.environ["HF_HUB_OFFLINE"] = "1"
-    options = options.changed(device=device.type, data=found["data"])
+    options = options.changed(device=device.type, data=found["data"], processes=found["processes"])
     return device, options, found["experiment"], found.get("supported", [])
 
 
@@ -119,6 +119,9 @@ def _prepare_child(
         if place and group:
             group.check_place(place, device.type)
         options = options.changed(device=device.type)
+        if options.processes == "all":  # PyTorch's launcher has made a number of it
+            options = options.changed(processes=frameworks.load_keras(experiment.framework).num_processes(options))
+        send("processes", options.processes)
         for warning in framework.check_switches(options):
             send("warning", warning)
         if options.best:

@@ -101,7 +101,7 @@ class Rows:
         known = [second for second in seconds if isinstance(second, float)]
         state |= {"suspended_seconds": sum(known) if known else None, "other_sweeps": self._sweeps.others()}
         row = {**self._shared, **row}
-        # It was read of one of several GPUs or machines. TensorFlow's child alone knows how many "all" are.
+        # It was read of one of several GPUs or machines.
         if (row.get("num_processes") or 1) != 1 and ((row.get("num_nodes") or 1) != 1 or row.get("device") != "cpu"):
             state["energy_joules"] = None
         row = self.results.fitting({**row, **state})

@@ -169,8 +169,7 @@ def _shared_columns(
         "input_size": experiment.input_size,
         **switches.columns(experiment.switches, options, experiment.precision),
         **switches.compiled(experiment.switches, options, device.compiles),
-        # TensorFlow's own several processes are known to their child only.
-        "num_processes": ranks.size if ranks.place else options.processes if options.processes != "all" else None,
+        "num_processes": ranks.size if ranks.place else options.processes,
         "num_nodes": ranks.nodes,
         "data": options.data,
         "device": device.type,

@@ -98,15 +98,6 @@ def test_how_near_the_fastest_batch_size_comes_to_the_ceiling():
     assert not any("TFLOPS" in one for one in said([*slow, *three_runs()]))
 
 
-def test_more_than_a_ceiling():
-    busy = three_runs(matmul_tflops=0.11, matmul_share=1.9)
-    assert said(busy) == [
-        "Above what a large matrix product reaches (0.11 TFLOPS): the machine was busy while that was measured."
-    ]
-    noise = three_runs(matmul_tflops=0.11, matmul_share=1.01)
-    assert said(noise) == ["0.11 of 0.11 TFLOPS: 100% of what a large matrix product reaches."]
-
-
 def test_how_near_answers_come_to_the_memorys_bandwidth():
     columns = {"figure": "tokens_per_second", "better": "higher", "batch_size": None, "tokens_per_second": 9.0}
     rows = three_runs(**columns, memory_gb_per_second=12.04, memory_share=0.34)

@@ -78,6 +78,8 @@ def test_the_fastest_of_those_that_are_right():
     ]
     assert best.fastest(trials, KNOWN).switches == BFLOAT16
     assert best.fastest(trials[:1] + trials[2:], KNOWN).switches == FLOAT32
+    noise = Trial(BFLOAT16, 101.0, 1.0, KNOWN.losses)
+    assert best.fastest([trials[0], noise], KNOWN).switches == FLOAT32
     table = best.table(trials, KNOWN)
     assert table[1:] == [
         ("float32", "100", "1.00x", "1.0 GB", "", ""),

@@ -72,8 +72,9 @@ def test_the_memory_limits_the_size(tflops):
     tflops(small, largest=1024)
     assert small.sizes == [256, 512, 1024]
     gigabyte = 2**30
-    assert ceiling.largest_size(80 * gigabyte, bytes_each=4) == 8192
+    assert ceiling.largest_size(80 * gigabyte, bytes_each=4, on_cpu=False) == 8192
     for free in (0.1, 1, 2, 5):
-        size = ceiling.largest_size(free * gigabyte, bytes_each=4)
+        size = ceiling.largest_size(free * gigabyte, bytes_each=4, on_cpu=False)
         assert 3 * 4 * size**2 <= free * gigabyte / 8 < 3 * 4 * (2 * size) ** 2
-    assert ceiling.largest_size(0, bytes_each=4) == 256
+    assert ceiling.largest_size(0, bytes_each=4, on_cpu=False) == 256
+    assert ceiling.largest_size(800 * gigabyte, bytes_each=4, on_cpu=True) == 4096

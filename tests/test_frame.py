@@ -38,7 +38,8 @@ ARROWS = {
     "until": {"screen", "steady"},
     "best": {"screen", "switches"},
     "search": {"best", "child", "command_line", "screen", "switches"},
-    "clock": {"best", "switches", "experiment", "screen", "steady", "epoch", "until", "group"},
+    "trial": {"best", "switches"},
+    "clock": {"trial", "switches", "experiment", "screen", "steady", "epoch", "until", "group"},
     "launchers": {"child", "command_line", "experiment", "frameworks", "group", "interrupt", "machine", "ranks"},
     "prepare": {"child", "command_line", "data", "experiment", "frameworks", "interrupt", "machine", "ranks", "screen"}
     | {"switches"},
@@ -143,7 +144,7 @@ def test_every_framework_fulfils_the_protocol(name):
     protocol = KerasFramework if name == "tensorflow" else Framework
     assert module.NAME
     of_all = ("start", "describe_device", "check_switches", "count_flop", "matmul_tflops", "wait", "peak_memory_gb")
-    for function in (*of_all, "cpu_fallback", "time_fit", "keras_step"):
+    for function in (*of_all, "cpu_fallback", "num_processes", "time_fit", "keras_step"):
         if hasattr(protocol, function):
             wanted = list(inspect.signature(getattr(protocol, function)).parameters)[1:]
             assert list(inspect.signature(getattr(module, function)).parameters) == wanted

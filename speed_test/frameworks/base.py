@@ -60,6 +60,9 @@ class Framework(Protocol):
 class KerasFramework(Framework, Protocol):
     """A framework whose scripts hand back `KerasFit`."""
 
+    def num_processes(self, options: "Options") -> int:
+        """How many processes, or replicas, --processes=all stands for on the device of the options."""
+
     def time_fit(self, clock: "Clock", fit: "KerasFit") -> None:
         """Train with `model.fit`, and send a row for each epoch."""
 

@@ -208,7 +208,8 @@ class Model:
         if not self.bandwidth or not size:
             return {"memory_gb_per_second": self.bandwidth, "memory_share": None}
         share = size * tokens_per_second / 1e9 / self.bandwidth
-        return {"memory_gb_per_second": self.bandwidth, "memory_share": share}
+        # More than the ceiling cannot be: other programs took the memory while that was measured.
+        return {"memory_gb_per_second": self.bandwidth, "memory_share": share if share <= 1 else None}
 
     @functools.cache  # noqa: B019 - there is one model in a process
     def bytes_for_a_token(self) -> float | None:

@@ -75,7 +75,9 @@ def matmul_tflops(options: "Options") -> float | None:
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = before or torch.backends.cudnn.allow_tf32 or options.precision == "tf32"
     try:
-        largest = ceiling.largest_size(_free_memory(device), torch.empty(0, dtype=kind).element_size())
+        largest = ceiling.largest_size(
+            _free_memory(device), torch.empty(0, dtype=kind).element_size(), device.type == "cpu"
+        )
         return ceiling.product_tflops(make, getattr(torch, device.type).synchronize, largest)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before

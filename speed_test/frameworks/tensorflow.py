@@ -128,6 +128,11 @@ def describe_device(wanted: str) -> Device:
     )
 
 
+def num_processes(options: "Options") -> int:
+    """How many replicas --processes=all stands for: one for each GPU, or 1 on a CPU."""
+    return len(device_names(options))
+
+
 def matmul_tflops(options: "Options") -> float | None:
     """Trillions of floating-point operations a second in a large matrix product with the precision, and the TF32, of
     the options, in all replicas together: the devices' own ceiling."""
@@ -141,7 +146,7 @@ def matmul_tflops(options: "Options") -> float | None:
         left, right = (tf.cast(tf.random.stateless_normal([size, size], [0, seed]), kind) for seed in (1, 2))
         return lambda: tf.matmul(left, right)
 
-    largest = ceiling.largest_size(_memory_bytes(options.device), kind.size)
+    largest = ceiling.largest_size(_memory_bytes(options.device), kind.size, options.device == "cpu")
     together = 0.0
     for name in device_names(options):
         with tf.device(name):
