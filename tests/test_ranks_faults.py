@@ -114,7 +114,7 @@ def test_nothing_is_left_of_a_launcher_that_is_ended(tmp_path, number):
 def test_a_real_script_with_processes(tmp_path):
     """--processes starts torchrun with the same script."""
     size = ("--device=cpu", "--epochs=1", "--batch_sizes=8, 16", "--max_steps=3", "--data=synthetic")
-    done = run(CIFAR100, *size, "--processes=2", cwd=tmp_path)
+    done = run(CIFAR100, *size, "--processes=2", cwd=tmp_path, SMALL_NETWORK="1")
     assert done.returncode == 0, done.stderr
     assert cells(tmp_path, "batch_size", "status", "num_processes", "global_batch_size", "measured_samples") == [
         ("8", "ok", "2", "16", "48"),
