@@ -8,9 +8,9 @@ import random
 import struct
 import time
 
-from speed_test import Epochs, Experiment, clock, frameworks, main
+from speed_test import Epochs, Experiment, clock, main
 from speed_test.command_line import BadInput
-from speed_test.machine import Device
+from tests.plain_framework import Plain, use
 
 clock.COMPUTE_SECONDS, clock.BLOCK_SECONDS = 0.05, 0.01  # nobody compares these figures
 
@@ -31,40 +31,19 @@ EXPERIMENT = Experiment(
 )
 
 
-class Plain:
-    """A framework of one number."""
-
-    NAME = "plain Python"
-
-    def start(self, device):
-        pass
-
-    def describe_device(self, wanted):
-        return Device("cpu", self.NAME, "1.0")
+class PlainWithoutTf32(Plain):
+    """What --best needs to know of a device."""
 
     def check_switches(self, options):
         if options.precision == "tf32":
             raise BadInput("--precision=tf32: plain Python has none")
         return []
 
-    def count_flop(self, step, batch):
-        return None
-
-    def matmul_tflops(self, options):
-        return None
-
-    def wait(self, device):
-        pass
-
     def peak_memory_gb(self, device):
         return 0.5
 
-    def cpu_fallback(self):
-        return None
 
-
-if __name__ in ("__main__", "__mp_main__"):  # the parent and its children
-    frameworks.load = lambda name: Plain()
+use(PlainWithoutTf32(), __name__)
 
 
 def load_data(options):

@@ -10,9 +10,9 @@ import os
 import sys
 import time
 
-from speed_test import Epochs, Experiment, clock, epoch, frameworks, main
-from speed_test.machine import Device
+from speed_test import Epochs, Experiment, clock, epoch, main
 from tests.bad_ends import OUT_OF_MEMORY, RAISES, come_to_a_bad_end
+from tests.plain_framework import Plain, use
 
 clock.COMPUTE_SECONDS, clock.BLOCK_SECONDS = 0.02, 0.002  # nobody compares these figures
 epoch.BLOCK_SECONDS = float(os.environ.get("BLOCK", "1"))
@@ -30,38 +30,7 @@ EXPERIMENT = Experiment(
 )
 
 
-class Plain:
-    """A framework of nothing."""
-
-    NAME = "plain Python"
-
-    def start(self, device):
-        pass
-
-    def describe_device(self, wanted):
-        return Device("cpu", self.NAME, "1.0")
-
-    def check_switches(self, options):
-        return []
-
-    def count_flop(self, step, batch):
-        return None
-
-    def matmul_tflops(self, options):
-        return None
-
-    def wait(self, device):
-        pass
-
-    def peak_memory_gb(self, device):
-        return None
-
-    def cpu_fallback(self):
-        return None
-
-
-if __name__ in ("__main__", "__mp_main__"):  # the parent and its children
-    frameworks.load = lambda name: Plain()
+use(Plain(), __name__)
 
 
 def load_data(options):

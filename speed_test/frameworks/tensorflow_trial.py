@@ -37,7 +37,7 @@ def check_switches(options: "Options") -> list[str]:
             )
     if options.channels_last:
         raise BadInput("--channels_last: TensorFlow's images are channels last already; leave it out")
-    if switches.of(options) == switches.Switches() and options.processes == 1:
+    if switches.of(options) == switches.DEFAULT and options.processes == 1:
         return []
     strategy = strategy_of(options)
     replicas = strategy.num_replicas_in_sync
@@ -52,7 +52,7 @@ def check_switches(options: "Options") -> list[str]:
 def _asked(options: "Options") -> str:
     """The switches as they stand on the command line."""
     asked = {"--compile": options.compile, f"--processes={options.processes}": options.processes != 1}
-    asked = {f"--precision={options.precision}": options.precision != switches.PRECISIONS[0], **asked}
+    asked = {f"--precision={options.precision}": options.precision != switches.DEFAULT.precision, **asked}
     return " ".join(flag for flag, given in asked.items() if given)
 
 
@@ -78,7 +78,7 @@ def _train(options: "Options", strategy: "tf.distribute.Strategy") -> None:
         why = screen.one_line(str(error))
         raise BadInput(f"{_asked(options)}: TensorFlow cannot do that on this device ({why}); leave it out") from None
     finally:
-        keras.config.set_dtype_policy(DTYPE_POLICIES[switches.PRECISIONS[0]])
+        keras.config.set_dtype_policy(DTYPE_POLICIES[switches.DEFAULT.precision])
     if not numpy.isfinite(loss):
         raise BadInput(f"{_asked(options)}: the loss of a tiny training on this device is {loss}; leave it out")
 
