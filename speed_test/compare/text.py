@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from speed_test.compare import notes
+from speed_test.compare.markdown import escaped, pipes
 from speed_test.compare.speeds import overall
 from speed_test.compare.table import label
 from speed_test.compare.tables import (
@@ -54,15 +55,17 @@ def print_text(compared: "pd.DataFrame") -> None:
         _print_test(test)
     say()
     for warning in notes.warnings(compared):
-        _say(f"WARNING: {warning}")
-    said = {mark for marks in compared["marks"] for mark in marks}
-    if compared["published"].any():
+        say_wrapped(f"WARNING: {warning}")
+    for text in [*letters(compared), *_legend(compared)]:
+        say_wrapped(text)
+
+
+def letters(cells: "pd.DataFrame") -> Iterable[str]:
+    """What the letters beside the machines' names mean (see tables.names)."""
+    said = {mark for marks in cells["marks"] for mark in marks}
+    if cells["published"].any():
         said.add("published")
-    for mark, what in LETTERS.items():
-        if mark in said:
-            _say(f"({mark[0]}) {what}")
-    for text in _legend(compared):
-        _say(text)
+    return (f"({mark[0]}) {what}" for mark, what in LETTERS.items() if mark in said)
 
 
 def _legend(compared: "pd.DataFrame") -> Iterable[str]:
@@ -77,39 +80,39 @@ def _legend(compared: "pd.DataFrame") -> Iterable[str]:
 def _print_test(test: "pd.DataFrame") -> None:
     say()
     for line in heading(test):
-        _say(line)
+        say_wrapped(line)
     say()
-    _print_aligned(figures_table(test))
+    print_aligned(figures_table(test))
     reasons = notes.reasons(test)
     if reasons:
         say()
     for grade, reason in reasons:
-        _say(f"{grade or ' '}  {reason}", indent=3)
+        say_wrapped(f"{grade or ' '}  {reason}", indent=3)
     base = test.loc[test["series"] == test["baseline_series"], "line"].iloc[0]
     say()
-    _say(f"speed, {base} being 1; higher is better")
+    say_wrapped(f"speed, {base} being 1; higher is better")
     say()
-    _print_aligned(speeds_table(test))
+    print_aligned(speeds_table(test))
     untold = notes.untold(test)
     if untold:
         say()
     for line in untold:
-        _say(f"?  {line}", indent=3)
+        say_wrapped(f"?  {line}", indent=3)
     if lines := scaling_table(test):
         say()
-        _say(SCALING)
+        say_wrapped(SCALING)
         say()
-        _print_aligned(lines)
+        print_aligned(lines)
     if lines := per_joule_table(test):
         say(f"\n{amount(test)} per joule; higher is better\n")
-        _print_aligned(lines)
+        print_aligned(lines)
 
 
 def _print_overall(found: "pd.DataFrame") -> None:
     base = found.loc[found["machine"] == found["overall_baseline"], "line"].iloc[0]
-    _say(f"{OVERALL}; {base} being 1; higher is better")
+    say_wrapped(f"{OVERALL}; {base} being 1; higher is better")
     say()
-    _print_aligned([["", "speed", "tests"], *found[["line", "text", "tests"]].astype(str).to_numpy().tolist()])
+    print_aligned([["", "speed", "tests"], *found[["line", "text", "tests"]].astype(str).to_numpy().tolist()])
 
 
 def _print_overview(compared: "pd.DataFrame", found: "pd.DataFrame") -> None:
@@ -117,34 +120,34 @@ def _print_overview(compared: "pd.DataFrame", found: "pd.DataFrame") -> None:
     figures, speeds = (overview_table(compared, values) for values in ("overview_figure", "overview_speed_text"))
     columns = figures[0][3:]
     say()
-    _say("Best figure of each test, and below it the speed against the baseline")
+    say_wrapped("Best figure of each test, and below it the speed against the baseline")
     say()
     for place, column in enumerate(columns, start=1):
         first = compared[compared["overview"] == column].iloc[0]
         unit = f"{first['unit']}, {first['better']} is better"
         line = f"  {place}  {column}: {unit}"
         for text in [line] if len(line) <= _width() else [f"  {place}  {column}:", f"     {unit}"]:
-            _say(text, indent=5)
+            say_wrapped(text, indent=5)
     say()
     short = found["machine_name"].where(~found["machine_name"].duplicated(keep=False), found["machine_label"])
     table = [["", *map(str, range(1, len(columns) + 1))]]
     for name, figure, speed in zip(names(found.assign(name=short)), figures[1:], speeds[1:], strict=True):
         both = [f"{one}\n{times}".rstrip() for one, times in zip(figure[3:], speed[3:], strict=True)]
         table += [[name, *both]]
-    _print_aligned(table)
+    print_aligned(table)
 
 
 def _width() -> int:
     return max(40, min(WIDTH, shutil.get_terminal_size().columns))
 
 
-def _say(text: str, indent: int = 0) -> None:
+def say_wrapped(text: str, indent: int = 0) -> None:
     """Print a text on as many lines as it needs."""
     for line in textwrap.wrap(text, _width(), subsequent_indent=" " * indent, break_on_hyphens=False) or [""]:
         say(line)
 
 
-def _print_aligned(lines: Lines) -> None:
+def print_aligned(lines: Lines) -> None:
     """Print a table in as many parts, one below the other, as it needs to fit into the terminal.
 
     A cell may have two lines.
@@ -194,34 +197,35 @@ def print_markdown(compared: "pd.DataFrame") -> None:
     found = overall(compared)
     base = found.loc[found["machine"] == found["overall_baseline"], "label"].iloc[0]
     say("<!-- overview -->\n")
-    _print_pipes(_narrow(overview_table(compared), found), escaped=True)
-    say(f"\n{OVERALL}; {_escaped(base)} being 1; higher is better.")
+    print_pipes(_narrow(overview_table(compared), found), is_escaped=True)
+    say(f"\n{OVERALL}; {escaped(base)} being 1; higher is better.")
     say("The other columns have the best figure of each test, and in brackets the speed:")
-    say("; ".join(_escaped(line) for line in _units(compared)) + ".")
+    say("; ".join(escaped(line) for line in _units(compared)) + ".")
     say("\n<!-- end of the overview -->\n")
-    _print_pipes([["machine", "figures"], *_kinds(compared)], numbers=False)
-    _print_list([*(f"Warning: {warning}" for warning in notes.warnings(compared)), *_legend(compared)])
+    print_pipes([["machine", "figures"], *_kinds(compared)], numbers=False)
+    print_list([*(f"Warning: {warning}" for warning in notes.warnings(compared)), *_legend(compared)])
     for test in tests(compared):
-        title, what = map(_escaped, heading(test))
-        unit = _escaped(test["unit"].iloc[0])
+        title, what = map(escaped, heading(test))
+        unit = escaped(test["unit"].iloc[0])
         say(f"\n## {title}\n\n![{title}: {unit}]({test['chart'].iloc[0]}.png)\n\n{what}\n")
-        _print_pipes(figures_table(test))
-        _print_list(f"{grade}: {reason}" for grade, reason in notes.reasons(test) if grade)
-        say(f"\nSpeed, {_escaped(test['baseline'].iloc[0])} being 1; higher is better\n")
-        _print_pipes(speeds_table(test))
-        _print_list(f"? {line}" for line in notes.untold(test))
+        print_pipes(figures_table(test))
+        print_list(f"{grade}: {reason}" for grade, reason in notes.reasons(test) if grade)
+        say(f"\nSpeed, {escaped(test['baseline'].iloc[0])} being 1; higher is better\n")
+        print_pipes(speeds_table(test))
+        print_list(f"? {line}" for line in notes.untold(test))
         if lines := scaling_table(test):
             say(f"\n{SCALING[0].upper()}{SCALING[1:]}\n")
-            _print_pipes(lines)
+            print_pipes(lines)
         if lines := per_joule_table(test):
             say(f"\n{amount(test).capitalize()} per joule; higher is better\n")
-            _print_pipes(lines)
+            print_pipes(lines)
     say("\n<!-- end -->")
 
 
-def _print_list(lines: Iterable[str]) -> None:
+def print_list(lines: Iterable[str]) -> None:
+    """Print a list, if it has any lines."""
     for place, line in enumerate(lines):
-        say(("" if place else "\n") + f"- {_escaped(line)}")
+        say(("" if place else "\n") + f"- {escaped(line)}")
 
 
 def _units(compared: "pd.DataFrame") -> list[str]:
@@ -246,25 +250,12 @@ def _narrow(overview: Lines, found: "pd.DataFrame") -> Lines:
     """The overview as Markdown: its many columns fit on a page if machines have short names and headings break."""
     short = found["machine_name"].where(~found["machine_name"].duplicated(keep=False), found["machine_label"])
     names = [label(*row) for row in zip(short, found["published"], found["marks"], strict=True)]
-    headings = [re.sub(r"(?<=,) | (?=on )|(?<=:) ", "<br>", _escaped(heading)) for heading in overview[0]]
-    lines = [[_escaped(name).replace(" (", "<br>("), *line[1:]] for name, line in zip(names, overview[1:], strict=True)]
+    headings = [re.sub(r"(?<=,) | (?=on )|(?<=:) ", "<br>", escaped(heading)) for heading in overview[0]]
+    lines = [[escaped(name).replace(" (", "<br>("), *line[1:]] for name, line in zip(names, overview[1:], strict=True)]
     return [headings, *lines]
 
 
-def _print_pipes(lines: Lines, numbers: bool = True, escaped: bool = False) -> None:
-    for number, line in enumerate(lines):
-        say("| " + " | ".join(cell if escaped else _escaped(cell).replace("\n", "<br>") for cell in line) + " |")
-        if number == 0:
-            say("| --- |" + (" ---: |" if numbers else " --- |") * (len(line) - 1))
-
-
-def _at_a_start(found: re.Match) -> str:
-    """What would begin a heading or a list, if it stood at the start of a line."""
-    return f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}"
-
-
-def _escaped(text: str) -> str:
-    """`text`, which may come from anybody's CSV, so that Markdown reads no markup or address in it."""
-    text = re.sub(r"([\\`*\[\]<>&|~$@]|:(?=//)|(?<=www)\.)", r"\\\1", text)
-    text = re.sub(r"^([#+=-]|[0-9]+(?=[.)]( |$)))", _at_a_start, text)
-    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # an "_" inside a word stands for itself
+def print_pipes(lines: Lines, numbers: bool = True, is_escaped: bool = False) -> None:
+    """Print a table, see markdown.pipes."""
+    for line in pipes(lines, numbers, is_escaped):
+        say(line)
