@@ -17,23 +17,24 @@ a chart of each test into results/. With --html=comparison.html it writes a page
 as well, to look into the figures; --format=markdown, csv or json prints the
 tables for a README or a program, and --check tells whether the CSVs are fit to
 be contributed.
+
+How long would my own work take? --like=pytorch_imdb --samples=200000 --epochs=3
+prints it for each machine, and with --price and --rent what it costs.
 """
 
-import csv
-import io
 import itertools
-import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speed_test import screen
-from speed_test.command_line import BadInput, Options, Parser, one_of
-from speed_test.compare.cells import no_formula, one_line
+from speed_test.command_line import BadInput, Options, Parser, one_of, prices, whole_number
+from speed_test.compare.cells import one_line
 from speed_test.compare.check import problems
 from speed_test.compare.facts import Measurement
 from speed_test.compare.read import Unreadable, find, frame, published, read
+from speed_test.compare.records import print_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 RESULTS = Path("results")
 MAX_NOTES = 5  # printed for a file
 MAX_PROBLEMS = 20  # of --check, for a file
+OF_LIKE = ("samples", "epochs", "tokens", "price", "rent")
+NOT_WITH_LIKE = ("baseline", "html", "check")
 
 
 def parse() -> Options:
@@ -75,7 +78,56 @@ def parse() -> Options:
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write one page with all of it, to open in a browser")
     parser.add_argument("--check", action="store_true", help="only tell what is wrong with the CSVs, if anything is")
-    return parser.parse_args()
+    add_like(parser)
+    options = parser.parse_args()
+    for name in OF_LIKE if options.like is None else NOT_WITH_LIKE:
+        if getattr(options, name):
+            why = (
+                "goes only with --like=TEST; add it"
+                if options.like is None
+                else "does not go with --like; leave one out"
+            )
+            parser.error(f"--{name} {why}")
+    return options
+
+
+def add_like(parser: Parser) -> None:
+    """Add the options on how long a person's own work would take."""
+    parser.add_argument(
+        "--like",
+        metavar="TEST",
+        help="print only how long work that is like this test (such as pytorch_imdb) takes each machine",
+    )
+    parser.add_argument(
+        "--samples",
+        type=whole_number(1, 1_000_000_000_000),
+        metavar="N",
+        help="of --like: how many samples an epoch of the work has (default: as many as the test)",
+    )
+    parser.add_argument(
+        "--epochs", type=whole_number(1, 1_000_000), metavar="N", help="of --like: how many epochs (default: 1)"
+    )
+    parser.add_argument(
+        "--tokens",
+        type=whole_number(1, 1_000_000_000_000),
+        metavar="N",
+        help="of --like=llama2: how many tokens to generate (default: 1,000,000)",
+    )
+    parser.add_argument(
+        "--price",
+        type=prices,
+        default=(),
+        metavar='"MACHINE=NUMBER, ..."',
+        help="of --like: what machines cost, for their speed for the money; MACHINE as for --baseline",
+    )
+    parser.add_argument(
+        "--rent",
+        type=prices,
+        default=(),
+        metavar='"MACHINE=NUMBER, ..."',
+        help="of --like: what an hour of machines costs, for what the work costs there, and with --price for how often "
+        "it is done before buying is cheaper",
+    )
 
 
 def main() -> None:
@@ -154,28 +206,37 @@ def compare(options: Options) -> int:
         names = "; ".join(sorted(cells["machine_label"].unique()))
         raise BadInput(f"--baseline: there is no machine {options.baseline!r}; there are {names}")
     compared = speeds.compare(cells, options.baseline, names_of_this_machine())
+    if options.like is not None:
+        return print_like(compared, options)
     records = speeds.records(compared) if options.html or options.format in ("csv", "json") else []
     if options.format == "text":
         text.print_text(compared)
         draw_charts(compared, options.charts)
     elif options.format == "markdown":
         text.print_markdown(compared)
-    elif options.format == "csv":
-        table_of_records = io.StringIO()
-        writer = csv.DictWriter(table_of_records, speeds.KEYS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: in_csv(value) for key, value in row.items()} for row in records)
-        screen.say(table_of_records.getvalue(), end="")
     else:
-        screen.say(json.dumps(records, indent=1))
+        print_records(speeds.KEYS, records, options.format)
     if options.html:
         write_page(with_curves(records, compared), options)
     return 0
 
 
-def in_csv(value: object) -> object:
-    """A value as a cell of --format=csv: a text on one line, and no formula."""
-    return no_formula(value.replace("\n", " ")) if isinstance(value, str) else value
+def print_like(compared: "pd.DataFrame", options: Options) -> int:
+    """Print how long the work of --like takes; return the exit status."""
+    from speed_test.compare import like, like_text
+
+    try:
+        work = like.work(compared, options.like, options.samples, options.epochs, options.tokens)
+        work = like.with_money(work, compared, options.price, options.rent)
+    except like.Impossible as error:
+        raise BadInput(str(error)) from None
+    if options.format == "text":
+        like_text.print_text(work)
+    elif options.format == "markdown":
+        like_text.print_markdown(work)
+    else:
+        print_records(*like.records(work), options.format)
+    return 0
 
 
 def draw_charts(compared: "pd.DataFrame", folder: Path) -> None:

@@ -3,11 +3,15 @@
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 Value = TypeVar("Value")
+
+PAIR = re.compile(r"\s*([^=\s][^=]*?)\s*=\s*([^=,]*?)\s*(?:,|$)")
+PRICE = re.compile(r"[0-9]{1,13}(\.[0-9]{0,9})?|\.[0-9]{1,9}")  # so no price is too large or small to count with
 
 
 def quoted(text: object) -> str:
@@ -28,16 +32,16 @@ def argument(convert: Callable[[str], Value], right: str) -> Callable[[str], Val
     return parse
 
 
-def whole_number(lowest: int) -> Callable[[str], int]:
-    """An argparse type: a whole number from `lowest` up."""
+def whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
+    """An argparse type: a whole number from `lowest` up, or up to `highest`."""
 
     def convert(text: str) -> int:
         number = int(text)
-        if number < lowest:
+        if number < lowest or (highest is not None and number > highest):
             raise ValueError
         return number
 
-    return argument(convert, f"a whole number from {lowest} up")
+    return argument(convert, f"a whole number from {lowest} " + ("up" if highest is None else f"to {highest:,}"))
 
 
 def _seconds(text: str) -> float:
@@ -82,6 +86,28 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text
 
     return argument(convert, "one of " + ", ".join(words))
+
+
+def prices(text: str) -> tuple[tuple[str, float], ...]:
+    """An argparse type: "NAME=NUMBER, NAME=NUMBER" as pairs. A name may hold commas, as "Apple M3, 8 GB" does."""
+    text = text.strip().removesuffix(",")
+    found: list[tuple[str, float]] = []
+    place = 0
+    while place < len(text) or not found:
+        pair = PAIR.match(text, place)
+        if not pair:
+            raise argparse.ArgumentTypeError(
+                f"{quoted(text[place:].strip())} is not NAME=NUMBER (a number without commas); write for example "
+                '"Apple M3 Max=3199, NVIDIA TITAN RTX=3000"'
+            )
+        name, number = pair.groups()
+        if not PRICE.fullmatch(number) or float(number) <= 0:
+            raise argparse.ArgumentTypeError(
+                f"{quoted(number)} of {quoted(name)} is not a number above 0 in plain digits, such as 3199 or 0.90"
+            )
+        found.append((name, float(number)))
+        place = pair.end()
+    return tuple(found)
 
 
 def existing_file(text: str) -> Path:

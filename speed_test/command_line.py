@@ -16,6 +16,7 @@ from speed_test.arguments import (
     existing_file,
     one_of,
     percent,
+    prices,
     processes,
     quoted,
     seconds,
@@ -34,6 +35,7 @@ __all__ = [
     "make_parser",
     "one_of",
     "parse",
+    "prices",
     "whole_number",
 ]
 

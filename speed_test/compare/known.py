@@ -28,7 +28,8 @@ FRAMEWORKS = {
 
 
 class Known(NamedTuple):
-    """The columns of a test that is known, its title, and the name of its chart (without ".png")."""
+    """The columns of a test that is known, its title, the name of its chart (without ".png"), and how many samples an
+    epoch has (0: it has no epochs)."""
 
     framework: str
     model: str
@@ -36,6 +37,7 @@ class Known(NamedTuple):
     input_size: str
     title: str
     chart: str
+    samples: int = 0
 
 
 RESNET50_ON_CIFAR100 = "ResNet50 on CIFAR100"
@@ -43,10 +45,22 @@ RESNET50_ON_FOOD101 = "ResNet50 on Food101"
 # experiment -> what it is, in the order in which tests are shown
 KNOWN = {
     "pytorch_cifar100": Known(
-        "pytorch", "resnet50", "CIFAR100", "32", f"{RESNET50_ON_CIFAR100}, PyTorch", "pytorch_cv_resnet50_cifar100"
+        "pytorch",
+        "resnet50",
+        "CIFAR100",
+        "32",
+        f"{RESNET50_ON_CIFAR100}, PyTorch",
+        "pytorch_cv_resnet50_cifar100",
+        50_000,
     ),
     "pytorch_food101": Known(
-        "pytorch", "resnet50", "FOOD101", "224", f"{RESNET50_ON_FOOD101}, PyTorch", "pytorch_cv_resnet50_food101"
+        "pytorch",
+        "resnet50",
+        "FOOD101",
+        "224",
+        f"{RESNET50_ON_FOOD101}, PyTorch",
+        "pytorch_cv_resnet50_food101",
+        75_750,
     ),
     "pytorch_imdb": Known(
         "pytorch",
@@ -55,6 +69,7 @@ KNOWN = {
         "512",
         "DistilBERT on IMDB, PyTorch",
         "pytorch_nlp_distilbert_imdb",
+        25_000,
     ),
     "tensorflow_cifar100": Known(
         "tensorflow",
@@ -63,6 +78,7 @@ KNOWN = {
         "32",
         f"{RESNET50_ON_CIFAR100}, TensorFlow",
         "tensorflow_cv_resnet50_cifar100",
+        50_000,
     ),
     "tensorflow_food101": Known(
         "tensorflow",
@@ -71,9 +87,16 @@ KNOWN = {
         "224",
         f"{RESNET50_ON_FOOD101}, TensorFlow",
         "tensorflow_cv_resnet50_food101",
+        75_750,
     ),
     "tensorflow_imdb": Known(
-        "tensorflow", "SmallTransformer", "IMDB", "200", "Small transformer on IMDB, TensorFlow", "tensorflow_nlp_imdb"
+        "tensorflow",
+        "SmallTransformer",
+        "IMDB",
+        "200",
+        "Small transformer on IMDB, TensorFlow",
+        "tensorflow_nlp_imdb",
+        25_000,
     ),
     # The model is no part of this test: its tables have a column for each model.
     "llama2": Known("llamacpp", "", "", "", "Text generation, llama.cpp", "llamacpp_tokens_per_second"),

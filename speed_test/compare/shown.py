@@ -48,6 +48,29 @@ def scaling(speed: float, efficiency: float, half_width: float) -> str:
     return f"{text} ({ratio(speed)}){_second_line(half_width)}"
 
 
+def period(seconds: float) -> str:
+    """How long some work takes, to about three digits: "250 ms", "9.5 s", "2 min 41 s", "3 h 20 min", "12.5 days"."""
+    if seconds < 1:
+        return f"{screen.number(1000 * seconds)} ms"
+    if seconds < 60:
+        return f"{screen.number(seconds)} s"
+    if (whole := round(seconds)) < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    days = seconds / 86_400
+    if days < 4:
+        return screen.duration(seconds)
+    if days < 2 * 365:
+        return f"{screen.number(days)} days"
+    return f"{screen.number(days / 365)} years" if days < 365e6 else "over 1,000,000 years"
+
+
+def money(amount: float) -> str:
+    """An amount of money, in no currency: "3,199", "3,199.50", "0.97", "0.0042"."""
+    if amount == round(amount):
+        return f"{amount:,.0f}"
+    return f"{amount:,.2f}" if amount >= 0.095 else f"{amount:.2g}"
+
+
 def spread(lowest: float, highest: float, count: int) -> str:
     """From the lowest to the highest of several figures: "(268 to 278, 2 figures)"."""
     return f"({screen.number(lowest)} to {screen.number(highest)}, {count} figures)" if count > 1 else ""

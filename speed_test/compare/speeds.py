@@ -242,7 +242,7 @@ def records(compared: "pd.DataFrame") -> list[dict]:
     look = looks(compared)
     found["colour"], found["pattern"] = zip(*(look[series] for series in found["series"]), strict=True)
     found["warnings"] = [", ".join(warnings) for warnings in found["warnings"]]
-    return [*_overall_records(compared), *_plain(found[list(KEYS)])]
+    return [*_overall_records(compared), *plain(found[list(KEYS)])]
 
 
 def _overall_records(compared: "pd.DataFrame") -> list[dict]:
@@ -256,10 +256,10 @@ def _overall_records(compared: "pd.DataFrame") -> list[dict]:
     told["speed_text"], told["baseline"], told["baseline_series"] = found["text"], base, found["overall_baseline"]
     told = told.assign(experiment="overall", test="overall", title="Overall", unit=OVERALL_UNIT, better="higher")
     told["status"] = "ok"
-    return _plain(told.reindex(columns=list(KEYS)))
+    return plain(told.reindex(columns=list(KEYS)))
 
 
-def _plain(found: "pd.DataFrame") -> list[dict]:
+def plain(found: "pd.DataFrame") -> list[dict]:
     """Records of Python's own types, as JSON has them."""
     whole = ("batch_size", "count", "runs", "more_runs", "num_processes", "num_nodes")
     return [
