@@ -10,7 +10,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-PAIR = re.compile(r"\s*([^=\s][^=]*?)\s*=\s*([^=,]*?)\s*(?:,|$)")
+PAIR = re.compile(r"\s*([^=,\s][^=]*?)\s*=\s*([^=,]*?)\s*(?:,|$)")
 PRICE = re.compile(r"[0-9]{1,13}(\.[0-9]{0,9})?|\.[0-9]{1,9}")  # so no price is too large or small to count with
 
 
