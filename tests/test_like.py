@@ -123,11 +123,11 @@ def test_rows_of_other_tests_tell_their_samples(tmp_path):
     rows = [other(10.0, 1000)]
     rows += [other(20.0, 100, measured_seconds=2.0, estimated="True", machine="B", chip="B")]
     rows += [other(40.0, "", machine="C", chip="C")]  # taken to have as many as the others
-    rows += [other(40.0, 4000, machine="D", chip="D")]
+    rows += [other(40.0, 4000, machine="Z", chip="Z")]
     figures = made(tmp_path, rows)
     found = works(figures, "mine", samples=2000, epochs=2)
     seconds = {key[:1]: (one["seconds"], one["per_second"]) for key, one in found.items()}
-    assert seconds == {"N": (40, 100), "B": (80, 50), "C": (160, 25), "D": (40, 100)}
+    assert seconds == {"N": (40, 100), "B": (80, 50), "C": (160, 25), "Z": (40, 100)}
     assert {one["samples"] for one in works(figures, "mine").values()} == {1000}
 
 
@@ -178,7 +178,8 @@ def test_price_and_rent(published):
 
 
 @pytest.mark.parametrize(
-    ("price", "rent", "runs"), [(3.0, 0.1, 30), (3000.0, 0.3, 10_000), (3000.01, 0.3, 10_001), (1.0, 50.0, 1)]
+    ("price", "rent", "runs"),
+    [(3.0, 0.1, 30), (2.1, 0.3, 7), (3000.0, 0.3, 10_000), (3000.01, 0.3, 10_001), (1.0, 50.0, 1)],
 )
 def test_pays_off(price, rent, runs):
     assert like.pays_off(price, rent) == runs
@@ -198,6 +199,12 @@ def test_a_published_machine_and_ones_own_of_the_same_name_share_a_price(tmp_pat
     given = "Apple M3 Max, 30 GPU cores, 36 GB=2000, Apple M3 Max, 30 GPU cores, 128 GB=5000"
     found = works(figures, "pytorch_cifar100", price=given)
     assert {key: one["price"] for key, one in found.items()} == {"Own": 2000, "Own_2": 5000}
+
+
+def test_a_whole_name_goes_before_a_part_of_another(tmp_path):
+    rows = [training_row(machine=key, chip="Chip", memory_gb=memory) for key, memory in (("A", ""), ("B", 8))]
+    found = works(made(tmp_path, rows), "pytorch_cifar100", price="chip=9")
+    assert {key: one["price"] for key, one in found.items()} == {"A": 9, "B": None}
 
 
 @pytest.mark.parametrize(
@@ -349,15 +356,16 @@ def test_rent_without_a_price_is_what_a_run_costs(published, capsys):
 
 
 def test_markdown_and_csv_of_strangers(tmp_path):
-    write(tmp_path / "results" / "made.csv", runs([100], chip=NASTY, machine="=cmd\x1b[0m", memory_gb=""))
-    arguments = ("--like=pytorch_cifar100", "--price=HYPERLINK=9, Apple M3=900", "--rent=cmd=2")
+    write(tmp_path / "results" / "made.csv", runs([100], chip=NASTY, machine="B;=cmd\x1b[0m", memory_gb=""))
+    arguments = ("--like=pytorch_cifar100", "--price=HYPERLINK=9, Apple M3=900", "--rent=hyperlink=2")
     text = compare("--format=markdown", *arguments, cwd=tmp_path).stdout
     assert r"=HYPERLINK(1) \[31m \| \*b\* \<i\>" in text
+    assert text.count("HYPERLINK") == text.count(r"\*b\* \<i\>") == 4  # two tables, the grade's reason and the rent
     lines = list(csv.reader(io.StringIO(compare("--format=csv", *arguments, cwd=tmp_path).stdout)))
     assert {len(line) for line in lines} == {len(lines[0])}
     assert [cell for line in lines for cell in line if cell.startswith(("=", "+", "-", "@"))] == []
     assert sum("'=HYPERLINK(1)" in cell for line in lines for cell in line) == 2
-    assert "runs_to_pay_off: '=cmd_[0m" in lines[0] or "runs_to_pay_off: =cmd_[0m" in lines[0]
+    assert lines[0][-1] == "runs_to_pay_off: B;'=cmd_[0m"
 
 
 def test_markdown(published, capsys):

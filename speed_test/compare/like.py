@@ -64,7 +64,7 @@ def names(compared: "pd.DataFrame") -> dict[str, tuple[str, str]]:
     """
     seen = compared[compared["overview"].notna()]
     tests = seen.drop_duplicates("test")
-    is_own = ~tests["experiment"].str.lower().duplicated(keep=False) & ~tests["experiment"].isin(tests["test"])
+    is_own = ~tests["experiment"].str.lower().duplicated(keep=False)
     found: dict[str, tuple[str, str]] = {}
     for test, name in zip(tests["test"], tests["experiment"].where(is_own, tests["test"]), strict=True):
         machines = seen[seen["test"] == test].groupby("overview", sort=False)["machine"].nunique()
