@@ -132,7 +132,7 @@ def test_rows_of_other_tests_tell_their_samples(tmp_path):
 
 
 def test_where_nothing_tells_the_samples_there_are_epochs_only(tmp_path):
-    figures = made(tmp_path, [other(10.0, "")])
+    figures = made(tmp_path, [other(10.0, ""), other(10.0, "0.01"), other(10.0, "9" * 10, measured_seconds=1e-9)])
     (found,) = works(figures, "mine", epochs=3).values()
     assert (found["seconds"], found["samples"], found["per_second"]) == (30, None, None)
     assert like_text.heading(like.work(figures, "mine")) == "1 epoch: like mlp on CIFAR100, PyTorch"
@@ -159,6 +159,10 @@ def test_several_tests_of_one_experiment_have_names_of_their_own(tmp_path):
     figures = made(tmp_path, [training_row(epoch_seconds=9.0, model="MLP"), training_row(epoch_seconds=5.0)])
     assert works(figures, "pytorch_cifar100")[HOME]["seconds"] == pytest.approx(5)
     assert works(figures, "pytorch_mlp_cifar100_32")[HOME]["seconds"] == pytest.approx(9)
+    figures = made(
+        tmp_path, [other(1.0, 10), other(1.0, 10, model="gru"), other(1.0, 10, experiment="alone", model="cnn")]
+    )
+    assert sorted(like.names(figures)) == ["alone", "pytorch_gru_CIFAR100_32", "pytorch_mlp_CIFAR100_32"]
 
 
 # ---- Money ----

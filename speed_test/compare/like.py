@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOKENS = 1_000_000  # prices of generated text are given for so many
-MONEY = 1000  # a speed is given for so much of it
+MOST = 1_000_000_000_000  # samples that an epoch may have, as far as rows are believed
 
 Prices = Sequence[tuple[str, float]]  # names of machines as a person writes them
 
@@ -145,8 +145,9 @@ def _told_samples(cell: dict) -> float | None:
     found = []
     for row in rows_of(cell, cell["values"], cell["told"]):
         samples, measured = number(row, "measured_samples"), number(row, "measured_seconds")
-        if samples and measured:
-            found.append(round(samples * float(row["epoch_seconds"]) / measured))  # type: ignore[arg-type]
+        seconds = number(row, "epoch_seconds")
+        if samples and measured and seconds and 1 <= (whole := round(samples * seconds / measured)) <= MOST:
+            found.append(whole)
     return max(set(found), key=found.count) if found else None
 
 
@@ -181,7 +182,7 @@ def with_money(made: Work, compared: "pd.DataFrame", prices: Prices, rents: Pric
     machines = made.machines.copy()
     machines["price"] = _of_machines(made, compared, prices, "--price")
     machines["rent_per_hour"] = _of_machines(made, compared, rents, "--rent")
-    machines["per_second_per_1000"] = machines["per_second"] / (machines["price"] / MONEY)
+    machines["per_second_per_1000"] = 1000 * machines["per_second"] / machines["price"]
     machines["rent_per_run"] = machines["rent_per_hour"] * machines["seconds"] / 3600
     for key, rent in zip(machines["machine"], machines["rent_per_run"], strict=True):
         if not math.isnan(rent):
