@@ -18,13 +18,46 @@ import psutil
 import pytest
 
 from speed_test import child, state
-from tests.conftest import CIFAR100, LOAD, PLAIN, ROOT, SMALL, environment, rows, rows_so_far, run, start, the_csv
+from tests.conftest import (
+    CIFAR100,
+    LOAD,
+    PLAIN,
+    ROOT,
+    SMALL,
+    end_what_was_started,
+    environment,
+    rows,
+    rows_so_far,
+    run,
+    start,
+    the_csv,
+)
 from tests.test_sweep import status_of, wait_for
 
 if sys.platform == "win32":
     pytest.skip("signals", allow_module_level=True)
 
 pytestmark = pytest.mark.frameworks  # not for its imports, but for its minute
+
+
+# A process that starts another in a session of its own, as torchrun does.
+FAMILY = """
+import subprocess, sys, time
+child = "print('child', flush=True); __import__('time').sleep(60)"
+subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
+time.sleep(60)
+"""
+
+
+def test_a_failed_test_leaves_no_process_behind(tmp_path):
+    (tmp_path / "family.py").write_text(FAMILY)
+    process = start(tmp_path / "family.py", cwd=tmp_path)
+    assert process.stdout.readline() == "child\n"
+    family = psutil.Process(process.pid).children(recursive=True)
+    end_what_was_started()
+    assert family
+    assert process.poll() is not None
+    wait_for(lambda: not any(member.is_running() for member in family), seconds=5)
 
 
 def stuck(folder):
