@@ -2,7 +2,8 @@
 
 Python raises KeyboardInterrupt wherever it is at that moment. Where it comes in a `__del__` or in a callback of a weak
 reference, as the import machinery has them, Python prints "Exception ignored in ..." and goes on, and so do libraries
-with a bare `except:`. The run that the user wanted to end would go on for hours.
+with a bare `except:`. The run that the user wanted to end would go on for hours. And Python 3.11 makes a RuntimeError
+of one in a `__set_name__`.
 
 This imports next to nothing, so that it is in place early.
 """
@@ -46,8 +47,14 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 def _quiet(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, traceback)
+    if isinstance(error, KeyboardInterrupt):
+        return  # Python ends with the signal itself
+    cause = error.__cause__ or error.__context__
+    while cause:
+        if isinstance(cause, KeyboardInterrupt):
+            sys.exit(128 + signal.SIGINT)
+        cause = cause.__cause__ or cause.__context__
+    sys.__excepthook__(kind, error, traceback)
 
 
 def _quiet_if_ignored(ignored: "sys.UnraisableHookArgs") -> None:

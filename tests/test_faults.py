@@ -127,9 +127,9 @@ def test_ctrl_c_at_any_moment_of_the_start(tmp_path):
 
 STOPPED_EARLY = "{}: stopped before anything was measured\n"
 
-# Ctrl-C in a `__del__`, where Python ignores the KeyboardInterrupt.
-SWALLOWED = """
-import runpy, signal, sys
+# Ctrl-C in a `__del__`, where Python ignores the KeyboardInterrupt, or one that a library turns into an error.
+LOST = """
+import os, runpy, signal, sys
 import speed_test
 
 class Swallows:
@@ -138,17 +138,24 @@ class Swallows:
 
 if __name__ == "__main__":
     Swallows()
+    if "WRAPPED" in os.environ:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise RuntimeError from error
     runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
 
 
-def test_a_ctrl_c_that_is_swallowed_before_the_start_ends_the_run(tmp_path):
-    (tmp_path / "swallowed.py").write_text(SWALLOWED)
-    done = run(tmp_path / "swallowed.py", str(PLAIN), cwd=tmp_path)
+def test_a_ctrl_c_that_gets_lost_before_the_start_ends_the_run(tmp_path):
+    (tmp_path / "lost.py").write_text(LOST)
+    done = run(tmp_path / "lost.py", str(PLAIN), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (130, STOPPED_EARLY.format(PLAIN.name))
     assert not (tmp_path / "results").exists()
-    done = run(tmp_path / "swallowed.py", str(ROOT / "compare_results.py"), cwd=tmp_path)
+    done = run(tmp_path / "lost.py", str(ROOT / "compare_results.py"), cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+    done = run(tmp_path / "lost.py", cwd=tmp_path, WRAPPED="1")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_a_process_that_ignores_ctrl_c_goes_on_to_ignore_it(tmp_path):
