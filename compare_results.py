@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speed_test import screen
+from speed_test import early_interrupt, screen
 from speed_test.command_line import BadInput, Options, Parser, one_of, prices, whole_number
 from speed_test.compare.cells import one_line
 from speed_test.compare.check import problems
@@ -201,6 +201,7 @@ def compare(options: Options) -> int:
     from speed_test.compare.curves import with_curves
     from speed_test.machine import names_of_this_machine
 
+    early_interrupt.raise_missed()
     cells = table.cells(frame(measurements(options)))
     if options.baseline and not speeds.machines_called(cells, options.baseline):
         names = "; ".join(sorted(cells["machine_label"].unique()))

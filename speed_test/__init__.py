@@ -4,16 +4,9 @@ Nothing in here hides a model, a data set or a training step: those stand in the
 framework at its top, so that `--help` is instant and the parent process stays small.
 """
 
-import sys
+from speed_test import early_interrupt
 
-
-def _quiet_after_ctrl_c(kind, error, traceback) -> None:
-    """Print no traceback for a Ctrl-C that comes before `main` watches for it, in the middle of an import."""
-    if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, traceback)
-
-
-sys.excepthook = _quiet_after_ctrl_c
+early_interrupt.watch()  # before the imports below, which take a while
 
 from speed_test.command_line import Options  # noqa: E402
 from speed_test.experiment import Epochs, Experiment, KerasFit, Repeats  # noqa: E402

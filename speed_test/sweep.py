@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from speed_test import frameworks, launchers, machine, report, resume, screen, state, switches
+from speed_test import early_interrupt, frameworks, launchers, machine, report, resume, screen, state, switches
 from speed_test.child import Child, ChildFailed
 from speed_test.clock import Clock
 from speed_test.command_line import BadInput, Options, Parser, parse
@@ -61,6 +61,7 @@ def main(
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]))
     with Interrupt() as interrupt:
         try:
+            early_interrupt.raise_missed()
             if launchers.local_rank():
                 screen.silence()  # the first process of each machine says what is wrong, until all know each other
             options = parse(experiment, script.__doc__ or "", add_options=add_options)

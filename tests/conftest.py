@@ -1,5 +1,6 @@
 """What the tests share: running a speed test as a user does, offline, and reading its CSV."""
 
+import contextlib
 import csv
 import functools
 import os
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +25,11 @@ OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
 
 
+# In the environment of what this process of pytest starts, and so of what that starts, in whatever session. pytest
+# imports this module a second time, under another name, so the value must not be of the module.
+STARTED_BY, OURS = "STARTED_BY_PYTEST", str(os.getpid())
+
+
 @functools.cache
 def temporary_folder() -> str:
     """One for each process of pytest, so that sweeps of two tests do not see each other."""
@@ -33,7 +40,33 @@ def environment(**changes: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), temporary_folder())
     path = os.pathsep.join([str(ROOT), str(QUICK)])
-    return kept | OFFLINE | ONE_THREAD | temporary | {"PYTHONPATH": path} | changes
+    ours = {"PYTHONPATH": path, STARTED_BY: OURS}
+    return kept | OFFLINE | ONE_THREAD | temporary | ours | changes
+
+
+def end_what_was_started() -> None:
+    """Kill all processes that `environment()` was made for, and all that they have started."""
+    for _ in range(5):  # one of them may have been about to start another
+        left = [process for process in psutil.process_iter() if _is_ours(process)]
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        if not left:
+            return
+        psutil.wait_procs(left, timeout=10)
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):  # of another user, or gone
+        return process.environ().get(STARTED_BY) == OURS
+    return False
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on_after_a_test():
+    """What a failed test leaves behind would fail others: they see its load, and that another sweep goes on."""
+    yield
+    end_what_was_started()
 
 
 # Tests run side by side, so each is one of the other programs of another one.

@@ -18,13 +18,46 @@ import psutil
 import pytest
 
 from speed_test import child, state
-from tests.conftest import CIFAR100, LOAD, PLAIN, ROOT, SMALL, environment, rows, rows_so_far, run, start, the_csv
+from tests.conftest import (
+    CIFAR100,
+    LOAD,
+    PLAIN,
+    ROOT,
+    SMALL,
+    end_what_was_started,
+    environment,
+    rows,
+    rows_so_far,
+    run,
+    start,
+    the_csv,
+)
 from tests.test_sweep import status_of, wait_for
 
 if sys.platform == "win32":
     pytest.skip("signals", allow_module_level=True)
 
 pytestmark = pytest.mark.frameworks  # not for its imports, but for its minute
+
+
+# A process that starts another in a session of its own, as torchrun does.
+FAMILY = """
+import subprocess, sys, time
+child = "print('child', flush=True); __import__('time').sleep(60)"
+subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
+time.sleep(60)
+"""
+
+
+def test_a_failed_test_leaves_no_process_behind(tmp_path):
+    (tmp_path / "family.py").write_text(FAMILY)
+    process = start(tmp_path / "family.py", cwd=tmp_path)
+    assert process.stdout.readline() == "child\n"
+    family = psutil.Process(process.pid).children(recursive=True)
+    end_what_was_started()
+    assert family
+    assert process.poll() is not None
+    wait_for(lambda: not any(member.is_running() for member in family), seconds=5)
 
 
 def stuck(folder):
@@ -65,15 +98,72 @@ def test_nohup_keeps_a_run_from_ending_with_its_terminal(tmp_path):
     assert once(tmp_path) == [("8", "1"), ("8", "2")]
 
 
+# Tells when speed_test watches for Ctrl-C: what comes earlier, while Python itself starts, may get lost in there.
+WATCHED = """
+import os, runpy, sys
+
+class Watched:
+    def find_spec(self, name, path, target=None):
+        if name == "speed_test.command_line":  # the next one that speed_test imports
+            os.write(1, b"watched\\n")
+
+if __name__ == "__main__":
+    sys.meta_path.insert(0, Watched())
+    runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+
+
 def test_ctrl_c_at_any_moment_of_the_start(tmp_path):
-    for delay in (0.03, 0.06, 0.1, 0.15, 0.25):
-        process = start(CIFAR100, "--data=synthetic", cwd=tmp_path)
+    (tmp_path / "watched.py").write_text(WATCHED)
+    for delay in (0, 0.03, 0.06, 0.1, 0.15, 0.25):
+        process = start(tmp_path / "watched.py", str(CIFAR100), "--data=synthetic", cwd=tmp_path)
+        assert process.stdout.readline() == "watched\n"
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
-        # While Python itself starts, before the script has imported speed_test, it prints and returns what it wants.
-        in_our_hands = "Traceback" not in err or "/speed_test/" in err
-        assert not in_our_hands or (process.returncode in (-signal.SIGINT, 130) and "Traceback" not in err), err
+        assert process.returncode in (-signal.SIGINT, 130), err
+        assert err in ("", STOPPED_EARLY.format(CIFAR100.name))
+
+
+STOPPED_EARLY = "{}: stopped before anything was measured\n"
+
+# Ctrl-C in a `__del__`, where Python ignores the KeyboardInterrupt, or one that a library turns into an error.
+LOST = """
+import os, runpy, signal, sys
+import speed_test
+
+class Swallows:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+if __name__ == "__main__":
+    Swallows()
+    if "WRAPPED" in os.environ:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise RuntimeError from error
+    runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+
+
+def test_a_ctrl_c_that_gets_lost_before_the_start_ends_the_run(tmp_path):
+    (tmp_path / "lost.py").write_text(LOST)
+    done = run(tmp_path / "lost.py", str(PLAIN), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, STOPPED_EARLY.format(PLAIN.name))
+    assert not (tmp_path / "results").exists()
+    done = run(tmp_path / "lost.py", str(ROOT / "compare_results.py"), cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+    done = run(tmp_path / "lost.py", cwd=tmp_path, WRAPPED="1")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_to_ignore_it(tmp_path):
+    """As children do; and one whose handler is its own keeps that."""
+    program = "import signal\nsignal.signal(signal.SIGINT, {0})\nimport speed_test\n"
+    program += "assert signal.getsignal(signal.SIGINT) is {0}"
+    for handler in ("signal.SIG_IGN", "print"):
+        subprocess.run([sys.executable, "-c", program.format(handler)], env=environment(), check=True)
 
 
 def test_signals_are_reasons(tmp_path):

@@ -30,6 +30,7 @@ ARROWS = {
     "arguments": set(),
     "command_line": {"experiment", "screen", "arguments", "switches"},
     "interrupt": set(),
+    "early_interrupt": set(),
     "child": {"screen", "interrupt"},
     "line": set(),
     "ranks": {"child", "command_line", "interrupt", "line"},
@@ -53,14 +54,14 @@ ARROWS = {
     "report": {"screen", "experiment", "command_line", "machine", "results", "verdict", "faults", "advice"},
     "sweep": {"child", "clock", "epoch", "rows", "cooldown", "until", "state", "results", "resume", "report", "screen"}
     | {"experiment", "machine", "command_line", "data", "frameworks", "search", "switches"}
-    | {"interrupt", "launchers", "prepare", "ranks"},
+    | {"early_interrupt", "interrupt", "launchers", "prepare", "ranks"},
     "compare": {"compare", "results", "experiment", "machine", "screen", "verdict", "faults"},
     "__main__": set(),
     "columns_page": {"results"},
-    "__init__": {"sweep", "experiment", "command_line"},
+    "__init__": {"early_interrupt", "sweep", "experiment", "command_line"},
 }
 OF_SPEED_TESTS = {"", "experiment", "command_line", "screen", "machine", "results", "data", "frameworks"}
-OF_COMPARE_RESULTS = {"compare", "command_line", "experiment", "machine", "results", "screen"}
+OF_COMPARE_RESULTS = {"compare", "command_line", "early_interrupt", "experiment", "machine", "results", "screen"}
 
 
 def test_requirements_are_the_headers_together():
