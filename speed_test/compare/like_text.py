@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from speed_test.compare import notes, shown
 from speed_test.compare.like import Work, rented
-from speed_test.compare.markdown import escaped
+from speed_test.compare.markdown import escaped, pipes
 from speed_test.compare.tables import Lines, names
-from speed_test.compare.text import GRADES, letters, print_aligned, print_list, print_pipes, say_wrapped
+from speed_test.compare.text import GRADES, letters, print_aligned, print_list, say_wrapped
 from speed_test.screen import count, number, say
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def print_markdown(work: Work) -> None:
     """Print the same tables as Markdown."""
     machines = work.machines.assign(line=work.machines["label"])
     say(f"## {escaped(heading(work))}\n\n{WHAT[work.things]}.\n")
-    print_pipes(times_table(work, machines))
+    say("\n".join(pipes(times_table(work, machines))))
     print_list(f"{grade}: {reason}" for grade, reason in notes.reasons(machines) if grade)
     if rents := list(_rents(machines)):
         say("\nRented, this work costs\n")
@@ -59,7 +59,7 @@ def print_markdown(work: Work) -> None:
             say(f"{place}. {escaped(line)}")
     if lines := buying_table(machines):
         say(f"\n{BUYING}.\n")
-        print_pipes(lines)
+        say("\n".join(pipes(lines)))
     print_list(line for line in _remarks(machines) if not line.startswith("("))  # labels say in words what letters do
 
 

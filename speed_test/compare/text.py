@@ -197,28 +197,28 @@ def print_markdown(compared: "pd.DataFrame") -> None:
     found = overall(compared)
     base = found.loc[found["machine"] == found["overall_baseline"], "label"].iloc[0]
     say("<!-- overview -->\n")
-    print_pipes(_narrow(overview_table(compared), found), is_escaped=True)
+    _print_pipes(_narrow(overview_table(compared), found), is_escaped=True)
     say(f"\n{OVERALL}; {escaped(base)} being 1; higher is better.")
     say("The other columns have the best figure of each test, and in brackets the speed:")
     say("; ".join(escaped(line) for line in _units(compared)) + ".")
     say("\n<!-- end of the overview -->\n")
-    print_pipes([["machine", "figures"], *_kinds(compared)], numbers=False)
+    _print_pipes([["machine", "figures"], *_kinds(compared)], numbers=False)
     print_list([*(f"Warning: {warning}" for warning in notes.warnings(compared)), *_legend(compared)])
     for test in tests(compared):
         title, what = map(escaped, heading(test))
         unit = escaped(test["unit"].iloc[0])
         say(f"\n## {title}\n\n![{title}: {unit}]({test['chart'].iloc[0]}.png)\n\n{what}\n")
-        print_pipes(figures_table(test))
+        _print_pipes(figures_table(test))
         print_list(f"{grade}: {reason}" for grade, reason in notes.reasons(test) if grade)
         say(f"\nSpeed, {escaped(test['baseline'].iloc[0])} being 1; higher is better\n")
-        print_pipes(speeds_table(test))
+        _print_pipes(speeds_table(test))
         print_list(f"? {line}" for line in notes.untold(test))
         if lines := scaling_table(test):
             say(f"\n{SCALING[0].upper()}{SCALING[1:]}\n")
-            print_pipes(lines)
+            _print_pipes(lines)
         if lines := per_joule_table(test):
             say(f"\n{amount(test).capitalize()} per joule; higher is better\n")
-            print_pipes(lines)
+            _print_pipes(lines)
     say("\n<!-- end -->")
 
 
@@ -255,7 +255,6 @@ def _narrow(overview: Lines, found: "pd.DataFrame") -> Lines:
     return [headings, *lines]
 
 
-def print_pipes(lines: Lines, numbers: bool = True, is_escaped: bool = False) -> None:
-    """Print a table, see markdown.pipes."""
+def _print_pipes(lines: Lines, numbers: bool = True, is_escaped: bool = False) -> None:
     for line in pipes(lines, numbers, is_escaped):
         say(line)
