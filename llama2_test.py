@@ -47,6 +47,7 @@ EXPERIMENT = Experiment(
     model="llama-2-7b-chat.Q4_0",
     real_data="Llama 2",
     results="results_llama2",
+    memory_gb=4.5,
     row_is="answer",
     figure="tokens_per_second",
     unit="tokens per second (answer by total time)",

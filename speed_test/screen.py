@@ -127,9 +127,10 @@ def _columns(stream: TextIO) -> int:
         return 80
 
 
-def say_sentence(text: str) -> None:
-    """Print to standard output, on as many lines as the terminal needs."""
-    for line in textwrap.wrap(text, max(_columns(sys.stdout), 40), break_on_hyphens=False):
+def say_sentence(text: str, indent: int = 0) -> None:
+    """Print to standard output, on as many lines as the terminal needs, the later ones so far to the right."""
+    width = max(_columns(sys.stdout), 40)
+    for line in textwrap.wrap(text, width, break_on_hyphens=False, subsequent_indent=" " * indent):
         say(line)
 
 
