@@ -117,8 +117,8 @@ def run(options: Options, folder: Path, interrupt: Interrupt) -> int:
 
     everything, problems = find(folder)
     tests = chosen(everything, options.tests)
-    summary.check_baseline(options.baseline)
     open_results(options)
+    summary.check_baseline(options.results_dir, options.baseline)
     with saved.locked(options.results_dir):
         so_far = start_or_resume(options, tests)
         for problem in problems:

@@ -18,8 +18,8 @@ class Experiment:
     "channels_last" and "processes"; the others are not on its command line. `real_data` is what readers call the real
     data (by default the data set's name), and `row_is` what a row measures.
 
-    `memory_gb` is how much memory the smallest batch size takes at least on a CPU (0: unknown): run_all.py leaves a test
-    out that cannot fit.
+    `memory_gb` is how much memory the smallest batch size takes at least on a CPU (0: unknown). run_all.py leaves a
+    test out that cannot fit.
 
     `figure` is the column that machines are compared by, `unit` says what it counts, and `better` is "lower" or
     "higher". `columns` are those of the CSV (None: the ones of a training test).

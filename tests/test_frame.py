@@ -55,6 +55,7 @@ ARROWS = {
     | {"experiment", "machine", "command_line", "data", "frameworks", "search", "switches"}
     | {"interrupt", "launchers", "prepare", "ranks"},
     "compare": {"compare", "results", "experiment", "machine", "screen", "verdict", "faults"},
+    "suite": {"suite", "compare", "machine", "command_line", "screen", "verdict", "faults", "advice"},
     "__main__": set(),
     "columns_page": {"results"},
     "__init__": {"sweep", "experiment", "command_line"},

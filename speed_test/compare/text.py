@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from speed_test.compare import notes
+from speed_test.compare.markdown import escaped, pipes
 from speed_test.compare.speeds import overall
 from speed_test.compare.table import label
 from speed_test.compare.tables import (
@@ -194,20 +195,20 @@ def print_markdown(compared: "pd.DataFrame") -> None:
     found = overall(compared)
     base = found.loc[found["machine"] == found["overall_baseline"], "label"].iloc[0]
     say("<!-- overview -->\n")
-    _print_pipes(_narrow(overview_table(compared), found), escaped=True)
-    say(f"\n{OVERALL}; {_escaped(base)} being 1; higher is better.")
+    _print_pipes(_narrow(overview_table(compared), found), is_escaped=True)
+    say(f"\n{OVERALL}; {escaped(base)} being 1; higher is better.")
     say("The other columns have the best figure of each test, and in brackets the speed:")
-    say("; ".join(_escaped(line) for line in _units(compared)) + ".")
+    say("; ".join(escaped(line) for line in _units(compared)) + ".")
     say("\n<!-- end of the overview -->\n")
     _print_pipes([["machine", "figures"], *_kinds(compared)], numbers=False)
     _print_list([*(f"Warning: {warning}" for warning in notes.warnings(compared)), *_legend(compared)])
     for test in tests(compared):
-        title, what = map(_escaped, heading(test))
-        unit = _escaped(test["unit"].iloc[0])
+        title, what = map(escaped, heading(test))
+        unit = escaped(test["unit"].iloc[0])
         say(f"\n## {title}\n\n![{title}: {unit}]({test['chart'].iloc[0]}.png)\n\n{what}\n")
         _print_pipes(figures_table(test))
         _print_list(f"{grade}: {reason}" for grade, reason in notes.reasons(test) if grade)
-        say(f"\nSpeed, {_escaped(test['baseline'].iloc[0])} being 1; higher is better\n")
+        say(f"\nSpeed, {escaped(test['baseline'].iloc[0])} being 1; higher is better\n")
         _print_pipes(speeds_table(test))
         _print_list(f"? {line}" for line in notes.untold(test))
         if lines := scaling_table(test):
@@ -221,7 +222,7 @@ def print_markdown(compared: "pd.DataFrame") -> None:
 
 def _print_list(lines: Iterable[str]) -> None:
     for place, line in enumerate(lines):
-        say(("" if place else "\n") + f"- {_escaped(line)}")
+        say(("" if place else "\n") + f"- {escaped(line)}")
 
 
 def _units(compared: "pd.DataFrame") -> list[str]:
@@ -246,25 +247,11 @@ def _narrow(overview: Lines, found: "pd.DataFrame") -> Lines:
     """The overview as Markdown: its many columns fit on a page if machines have short names and headings break."""
     short = found["machine_name"].where(~found["machine_name"].duplicated(keep=False), found["machine_label"])
     names = [label(*row) for row in zip(short, found["published"], found["marks"], strict=True)]
-    headings = [re.sub(r"(?<=,) | (?=on )|(?<=:) ", "<br>", _escaped(heading)) for heading in overview[0]]
-    lines = [[_escaped(name).replace(" (", "<br>("), *line[1:]] for name, line in zip(names, overview[1:], strict=True)]
+    headings = [re.sub(r"(?<=,) | (?=on )|(?<=:) ", "<br>", escaped(heading)) for heading in overview[0]]
+    lines = [[escaped(name).replace(" (", "<br>("), *line[1:]] for name, line in zip(names, overview[1:], strict=True)]
     return [headings, *lines]
 
 
-def _print_pipes(lines: Lines, numbers: bool = True, escaped: bool = False) -> None:
-    for number, line in enumerate(lines):
-        say("| " + " | ".join(cell if escaped else _escaped(cell).replace("\n", "<br>") for cell in line) + " |")
-        if number == 0:
-            say("| --- |" + (" ---: |" if numbers else " --- |") * (len(line) - 1))
-
-
-def _at_a_start(found: re.Match) -> str:
-    """What would begin a heading or a list, if it stood at the start of a line."""
-    return f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}"
-
-
-def _escaped(text: str) -> str:
-    """`text`, which may come from anybody's CSV, so that Markdown reads no markup or address in it."""
-    text = re.sub(r"([\\`*\[\]<>&|~$@]|:(?=//)|(?<=www)\.)", r"\\\1", text)
-    text = re.sub(r"^([#+=-]|[0-9]+(?=[.)]( |$)))", _at_a_start, text)
-    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # an "_" inside a word stands for itself
+def _print_pipes(lines: Lines, numbers: bool = True, is_escaped: bool = False) -> None:
+    for line in pipes(lines, numbers, is_escaped):
+        say(line)

@@ -1,1 +1,1 @@
-"""run_all.py: finding the speed tests, sharing out the time, running each in its own process, and the summary."""
+"""What run_all.py needs beside the speed tests: how each of them ended, and the summary of all."""

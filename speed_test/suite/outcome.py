@@ -1,4 +1,4 @@
-"""How a speed test of the suite ended."""
+"""How one speed test of the suite ended."""
 
 from dataclasses import dataclass
 
