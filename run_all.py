@@ -162,7 +162,8 @@ def start_or_resume(options: Options, tests: list[SpeedTest]) -> saved.Saved:
 
 def set_up(suite: Suite) -> None:
     """Let each test install its packages and get its data; leave out those that cannot."""
-    screen.say("Setting up, which is not part of the budget")
+    if suite.to_do():
+        screen.say("Setting up, which is not part of the budget")
     for test in suite.to_do():
         if suite.interrupt.caught:
             return
@@ -170,7 +171,7 @@ def set_up(suite: Suite) -> None:
             suite.prepare(test)
             continue
         missing = packages.missing(test.packages)
-        suite.leave_out(test, "as packages are missing; this installs them:")
+        suite.leave_out(test, f"it needs packages that are not installed ({packages.names(missing)})")
         screen.say(f"  {packages.line_that_installs(missing)}")
 
 
@@ -187,7 +188,7 @@ def measure(suite: Suite) -> None:
             return
         left, needed = suite.left(), test.experiment.memory_gb
         if left is not None and left < shares.LEAST:
-            suite.leave_out(test, "as the time was up")
+            suite.leave_out(test, "the time was up")
         elif shares_memory and (why := memory.too_little(needed, memory.free_gb())):
             suite.leave_out(test, why)
         else:

@@ -55,12 +55,14 @@ ARROWS = {
     | {"experiment", "machine", "command_line", "data", "frameworks", "search", "switches"}
     | {"interrupt", "launchers", "prepare", "ranks"},
     "compare": {"compare", "results", "experiment", "machine", "screen", "verdict", "faults"},
-    "suite": {"suite", "compare", "machine", "command_line", "screen", "verdict", "faults", "advice"},
+    "suite": {"suite", "compare", "machine", "command_line", "screen", "verdict", "faults", "advice"}
+    | {"epoch", "experiment", "interrupt", "resume", "scripts", "state"},
     "__main__": set(),
     "columns_page": {"results"},
     "__init__": {"sweep", "experiment", "command_line"},
 }
 OF_SPEED_TESTS = {"", "experiment", "command_line", "screen", "machine", "results", "data", "frameworks"}
+OF_RUN_ALL = {"suite", "arguments", "command_line", "interrupt", "machine", "screen", "scripts"}
 OF_COMPARE_RESULTS = {"compare", "command_line", "experiment", "machine", "results", "screen"}
 
 
@@ -74,7 +76,7 @@ def test_requirements_are_the_headers_together():
 def test_scripts_are_found_by_their_headers():
     names = {script.name for script in with_header()}
     assert {"llama2_test.py", "pytorch_test_nlp.py", "compare_results.py"} <= names
-    assert {script.name for script in speed_tests()} == names - {"compare_results.py"}
+    assert {script.name for script in speed_tests()} == names - {"compare_results.py", "run_all.py"}
 
 
 def is_type_checking(node):
@@ -127,7 +129,8 @@ def test_arrows_run_one_way(file):
 
 @pytest.mark.parametrize("script", with_header(), ids=lambda script: script.stem)
 def test_arrows_of_scripts(script):
-    allowed = OF_COMPARE_RESULTS if script.name == "compare_results.py" else OF_SPEED_TESTS
+    others = {"compare_results.py": OF_COMPARE_RESULTS, "run_all.py": OF_RUN_ALL}
+    allowed = others.get(script.name, OF_SPEED_TESTS)
     assert set(rooms(script)) <= allowed
 
 

@@ -14,12 +14,16 @@ def say_plan(suite: Suite) -> None:
     """Print which tests will run, what they measure, and how long each gets."""
     tests = suite.to_do()
     left = suite.left()
-    time_of_all = "as long as they take" if left is None else f"in {screen.duration(left)}"
-    each = "" if left is None else f", about {screen.duration(left / len(tests))} each"
+    time_of_all = "as long as they take" if left is None else f"in {_time(left)}"
+    each = "" if left is None else f", about {_time(left / len(tests))} each"
     screen.say(f"\n{screen.count(len(tests), 'speed test')} {time_of_all}{each}")
     width = max(len(test.name) for test in tests)
     for test in tests:
         screen.say_sentence(f"  {test.name:{width}}  {test.says}", indent=width + 4)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 180 else screen.duration(seconds)
 
 
 def say_state(suite: Suite) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from speed_test import advice, screen
-from speed_test.faults import number, text, truth
+from speed_test.faults import number, truth
 from speed_test.resume import complete_rows
 from speed_test.suite.found import SpeedTest
 
@@ -37,7 +37,8 @@ def failure(rows: Sequence[Row]) -> str:
     """Why nothing was measured, as the last row says that did not work; "" if none says it."""
     for row in reversed(rows):
         if row.get("status") not in ("ok", "skipped") and row.get("error"):
-            return screen.one_line(f"{text(row, 'status').replace('_', ' ')}: {row['error']}", 200)
+            ran_out = "out of memory: " if row["status"] == "out_of_memory" else ""
+            return screen.one_line(ran_out + row["error"].removeprefix(ran_out), 200)
     return ""
 
 

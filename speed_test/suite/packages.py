@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,11 @@ def find_uv() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return path
+
+
+def names(requirements: Sequence[str]) -> str:
+    """ "torch, torchvision" """
+    return ", ".join(re.split(r"[^\w.-]", requirement.strip())[0] for requirement in requirements)
 
 
 def line_that_installs(packages: Sequence[str]) -> str:

@@ -53,7 +53,7 @@ def explained(budget: float, spent: Sequence[Spent]) -> str:
     took = sum(one.took for one in spent)
     if abs(took - budget) <= KEPT * budget:
         return ""
-    what = f"It took {screen.duration(took)} of its {screen.duration(budget)}"
+    what = f"It took {screen.duration(took)}; the budget was {screen.duration(budget)}"
     if took < budget:
         return f"{what}: every test had measured all that it measures, or had ended."
     late = max(spent, key=lambda one: one.took - (one.given or one.took))

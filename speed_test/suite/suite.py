@@ -90,7 +90,7 @@ class Suite:
         """Note that `test` does not run, and say why."""
         before = self._outcomes.get(test.name) or Outcome(test.name, test.script.name, "left out")
         self._end(replace(before, status="left out", reason=reason))
-        screen.say_sentence(f"{test.name}: left out, {reason}", indent=2)
+        screen.say_sentence(f"{test.name}: left out: {reason}", indent=2)
 
     def prepare(self, test: SpeedTest) -> None:
         """Let `test` get its packages and its data ready; where that fails it is left out."""
@@ -182,8 +182,11 @@ class Suite:
     ) -> None:
         """A line of a test that has ended, with the best of what it has measured."""
         found = measured.line(test, rows) if measured.ok(rows) else ""
-        what = "; ".join(part for part in (outcome.status if outcome.reason else "", found, outcome.reason) if part)
-        screen.say_sentence(f"{test.name}: {what}", indent=2)
+        if outcome.status == "failed":
+            found = f"failed: {outcome.reason}"
+        elif outcome.status == "stopped":
+            found = f"stopped{': ' if found else ''}{found}"
+        screen.say_sentence(f"{test.name}: {found}", indent=2)
         if outcome.status != "stopped" and (ended.status or outcome.status == "failed"):
             self.has_failed = True
             if outcome.status == "measured":
