@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from speed_test import advice, verdict
-from speed_test.compare.shown import ratio
 from speed_test.faults import Row, faults, hot
 from speed_test.screen import count
+from speed_test.suite.shown import times
 
 if TYPE_CHECKING:
     from speed_test.suite.summary import Line
@@ -74,7 +74,7 @@ def _high(line: "Line") -> float:
 
 
 def _times(line: "Line") -> str:
-    return ratio(math.nan if line.speed is None else line.speed)
+    return times(line.speed or 0)
 
 
 # ---- What holds it back ----
@@ -183,4 +183,4 @@ def _distance(near: Near) -> float:
 
 def _said(near: Near) -> str:
     """ "the Apple M3 (0.70 times as fast over 7 tests)" """
-    return f"the {near.name} ({ratio(near.speed)} times as fast over {near.tests} tests)"
+    return f"the {near.name} ({times(near.speed)} times as fast over {near.tests} tests)"

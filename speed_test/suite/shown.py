@@ -75,10 +75,18 @@ def overall(summary: "Summary") -> str:
     tests = summary.overall_tests
     mean = f"the geometric mean of the {tests} tests" if tests > 1 else "in the one test"
     return (
-        f"Overall: {ratio(summary.overall)} times the speed of the {summary.baseline}, {mean} that both have"
+        f"Overall: {times(summary.overall)} times the speed of the {summary.baseline}, {mean} that both have"
         + (f"; {unsure} of the figures {'has' if unsure == 1 else 'have'} grade D" if unsure else "")
         + "."
     )
+
+
+def times(speed: float) -> str:
+    """How many times as fast: "0.013", "0.43", "15.5", "1,240". As in the other tables, but never with fewer than two
+    digits, because a slow machine would have "0.01" everywhere."""
+    if speed < 0.0995:
+        return f"{speed:#.2g}"
+    return ratio(speed) if speed < 99.95 else f"{speed:,.0f}"
 
 
 def machine(summary: "Summary") -> str:

@@ -234,6 +234,9 @@ def _line(outcome: Outcome, cell: Any, usual_device: str) -> Line:
     title, group = cell.title, "" if cell.across == "" else cell.group
     if cell.across == "model":
         title, group = (title if group == known.LLAMA_2_7B else f"{title}: {group}"), ""
+    speed, said = number("overview_speed"), cell.overview_speed_text
+    if speed is not None and said != "same":
+        said = shown.times(speed) + (" ?" if said.endswith("?") else "")
     marks = cell.marks if cell.device == usual_device else (*cell.marks, ON_DEVICE.get(cell.device, cell.device))
     return Line(
         title=title,
@@ -246,8 +249,8 @@ def _line(outcome: Outcome, cell: Any, usual_device: str) -> Line:
         grade=cell.grade,
         unit=cell.unit,
         better=cell.better,
-        speed=number("overview_speed"),
+        speed=speed,
         speed_half_width=number("overview_half_width"),
-        speed_text=cell.overview_speed_text,
+        speed_text=said,
         marks=marks,
     )
