@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 from tests.conftest import environment
 
 SCRIPT = '''# /// script
