@@ -26,7 +26,7 @@ and .png. Ctrl-C keeps what was measured; --resume goes on.
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from speed_test import screen
 from speed_test.arguments import duration
@@ -39,6 +39,9 @@ from speed_test.suite.before import say_plan, say_state
 from speed_test.suite.found import SpeedTest, chosen, find
 from speed_test.suite.outcome import Outcome
 from speed_test.suite.suite import Suite
+
+if TYPE_CHECKING:
+    from speed_test.suite.summary import Summary
 
 
 def parse() -> Options:
@@ -197,37 +200,51 @@ def measure(suite: Suite) -> None:
 
 def conclude(suite: Suite) -> int:
     """Print the summary and write it as text and as a picture; return the exit status."""
-    options, outcomes, stopped = suite.options, suite.outcomes(), suite.interrupt.caught
+    outcomes = suite.outcomes()
     is_measured = any(one.run_ids and one.status in ("measured", "stopped") for one in outcomes)
+    screen.say()
     if is_measured:
-        screen.say()
-        show_summary(options, outcomes)
+        summary = summarise(suite.options, outcomes)
+        say_budget(suite)
+        write_summary(summary, suite.options.results_dir)
     else:
-        screen.say("\nNothing was measured")
-    if options.budget is not None and not stopped and (why := shares.explained(options.budget, suite.spent())):
-        screen.say_sentence(why)
+        screen.say("Nothing was measured")
     if suite.has_failed:
         screen.say(f"What the speed tests printed is in\n  {suite.logs}")
-    if stopped:
+    if suite.interrupt.caught:
         if suite.spent():
             screen.say("The same command with --resume goes on")
         return suite.interrupt.exit_status
-    saved.forget(options.results_dir)
+    saved.forget(suite.options.results_dir)
     return 0 if is_measured else 1
 
 
-def show_summary(options: Options, outcomes: list[Outcome]) -> None:
-    """Print the summary, and write the Markdown and the card into --results_dir."""
-    from speed_test.suite import card, summary
+def summarise(options: Options, outcomes: list[Outcome]) -> "Summary":
+    """The summary, printed."""
+    from speed_test.suite import summary
 
     found = summary.summarise(options.results_dir, outcomes, options.baseline)
     for line in found.lines():
         screen.say(line)
+    return found
+
+
+def say_budget(suite: Suite) -> None:
+    """Say why the budget was not kept, if it was not."""
+    budget = suite.options.budget
+    if budget is not None and not suite.interrupt.caught and (why := shares.explained(budget, suite.spent())):
+        screen.say_sentence(why)
+
+
+def write_summary(summary: "Summary", folder: Path) -> None:
+    """Write the summary as Markdown and as a picture into `folder`, and say where everything is."""
+    from speed_test.suite import card
+
+    text, picture = (folder / f"summary_{summary.machine}.{kind}" for kind in ("md", "png"))
     screen.say("\nThe summary is in")
-    text, picture = (options.results_dir / f"summary_{found.machine}.{kind}" for kind in ("md", "png"))
     for path, write in (
-        (text, lambda: text.write_text(found.markdown(), encoding="utf-8")),
-        (picture, lambda: card.draw(found, picture)),
+        (text, lambda: text.write_text(summary.markdown(), encoding="utf-8")),
+        (picture, lambda: card.draw(summary, picture)),
     ):
         try:
             write()
@@ -235,7 +252,7 @@ def show_summary(options: Options, outcomes: list[Outcome]) -> None:
             screen.warn(screen.one_line(f"{path} could not be written ({screen.reason(error)})"))
             continue
         screen.say(f"  {screen.one_line(path)}")
-    screen.say(f"The rows are in the CSVs in\n  {screen.one_line(options.results_dir)}")
+    screen.say(f"The rows are in the CSVs in\n  {screen.one_line(folder)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The progress of the suite on the terminal: a bar for a speed test, and lines above it."""
+"""The progress of the suite on the terminal: a bar for a speed test, and warnings above it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+def time_text(seconds: float) -> str:
+    """ "75 s", "12 min": finer than elsewhere, because a suite may have two minutes."""
+    return f"{seconds:.0f} s" if seconds < 180 else screen.duration(seconds)
+
+
 class Bar:
-    """A bar for one speed test. Without a terminal it is not shown."""
+    """A bar for one speed test, named `text`. Without a terminal it is not shown."""
 
     def __init__(self, bar: "tqdm", text: str) -> None:
         self._bar = bar
@@ -23,9 +28,9 @@ class Bar:
             return
         if self._bar.total and left is not None:
             self._bar.n = min(seconds, self._bar.total)
-            self._bar.bar_format = f"{self._text} |{{bar}}| {screen.duration(max(left, 0))} left"
+            self._bar.bar_format = f"{self._text} |{{bar}}| {time_text(max(left, 0))} left"
         else:
-            self._bar.bar_format = f"{self._text}, {screen.duration(seconds)} ..."
+            self._bar.bar_format = f"{self._text} ... {time_text(seconds)}"
         self._bar.refresh()
 
     def warn(self, text: str) -> None:
@@ -38,5 +43,7 @@ class Bar:
 @contextmanager
 def bar(text: str, total: float | None) -> Iterator[Bar]:
     """A bar named `text` for a test that is given `total` seconds (None: unknown); removed at the end."""
-    with screen.progress_bar(text, None if total is None else round(total), "s") as shown:
+    from tqdm import tqdm
+
+    with tqdm(total=total, bar_format=text, dynamic_ncols=True, leave=False, disable=None) as shown:
         yield Bar(shown, text)

@@ -4,8 +4,9 @@ import platform
 import time
 
 from speed_test import faults, machine, screen, state
+from speed_test.suite.bar import time_text
 from speed_test.suite.memory import shares_memory
-from speed_test.suite.suite import WARNING, Suite
+from speed_test.suite.suite import Suite
 
 SECONDS_OF_A_LOOK = 2.0  # at other programs
 
@@ -14,25 +15,23 @@ def say_plan(suite: Suite) -> None:
     """Print which tests will run, what they measure, and how long each gets."""
     tests = suite.to_do()
     left = suite.left()
-    time_of_all = "as long as they take" if left is None else f"in {_time(left)}"
-    each = "" if left is None else f", about {_time(left / len(tests))} each"
+    time_of_all = "as long as they take" if left is None else f"in {time_text(left)}"
+    each = "" if left is None else f", about {time_text(left / len(tests))} each"
     screen.say(f"\n{screen.count(len(tests), 'speed test')} {time_of_all}{each}")
     width = max(len(test.name) for test in tests)
     for test in tests:
         screen.say_sentence(f"  {test.name:{width}}  {test.says}", indent=width + 4)
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 180 else screen.duration(seconds)
-
-
 def say_state(suite: Suite) -> None:
     """Warn of everything that will spoil the figures, such as power from a battery."""
+    device = _device(suite.options.device)
     with state.Monitor() as monitor, state.Sweeps() as sweeps:
+        monitor.watch(device, machine.nvidia_uuid() if device == "cuda" else None)
         time.sleep(SECONDS_OF_A_LOOK)
-        found = {**monitor.now(), "other_sweeps": sweeps.others(), "device": _device(suite.options.device)}
+        found = {**monitor.now(), "other_sweeps": sweeps.others(), "device": device}
     for sentence in faults.spoils(found, machine.cpu_cores()):
-        suite.said.add(WARNING + sentence)
+        suite.need_not_say(sentence)
         screen.warn(sentence)
 
 

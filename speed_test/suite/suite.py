@@ -31,7 +31,7 @@ class Suite:
         self.options = options
         self.tests = tests
         self.interrupt = interrupt
-        self.said: set[str] = set()  # warnings of the machine, which no test need repeat
+        self._said: set[str] = set()  # the beginnings of warnings
         self.has_failed = False
         self._so_far = so_far
         self._outcomes = so_far.outcomes
@@ -58,7 +58,7 @@ class Suite:
 
     def outcomes(self) -> list[Outcome]:
         """How each test ended."""
-        not_begun = "the suite was stopped before its turn"
+        not_begun = "before its turn"
         return [
             self._outcomes.get(test.name) or Outcome(test.name, test.script.name, "stopped", not_begun)
             for test in self.tests
@@ -86,6 +86,10 @@ class Suite:
 
     # ---- Running a test ----
 
+    def need_not_say(self, warning: str) -> None:
+        """Let no test repeat a warning of the machine, whatever its numbers are by then."""
+        self._said.add(" ".join(warning.split()[:3]))
+
     def leave_out(self, test: SpeedTest, reason: str) -> None:
         """Note that `test` does not run, and say why."""
         before = self._outcomes.get(test.name) or Outcome(test.name, test.script.name, "left out")
@@ -106,7 +110,7 @@ class Suite:
     def measure(self, test: SpeedTest, place: str) -> None:
         """Run `test` within its share of the time; `place` says which one it is, such as "3 of 7"."""
         given = self.share(test)
-        before = self._outcomes.get(test.name) or Outcome(test.name, test.script.name, "stopped", "it was stopped")
+        before = self._outcomes.get(test.name) or Outcome(test.name, test.script.name, "stopped", "while it ran")
         started = self._so_far.started.setdefault(test.name, now_in_utc())
         arguments = [] if given is None else [f"--budget={given:g}"]
         if test.name in self._outcomes:
@@ -123,7 +127,7 @@ class Suite:
         seconds = before.seconds + ended.seconds
         outcome = replace(before, reason="", seconds=seconds, run_ids=measured.run_ids(rows))
         if self.interrupt.caught and ended.status:
-            outcome = replace(outcome, status="stopped", reason="it was stopped")
+            outcome = replace(outcome, status="stopped", reason="while it ran")
         elif measured.ok(rows):
             outcome = replace(outcome, status="measured")
         else:
@@ -149,9 +153,10 @@ class Suite:
 
         def watch(seconds: float, lines: list[str]) -> None:
             for line in lines:
-                if line.startswith(WARNING) and line not in self.said:
-                    self.said.add(line)
-                    shown.warn(screen.one_line(f"{test.name}: {line.removeprefix(WARNING)}", 1000))
+                text = line.removeprefix(WARNING)
+                if text != line and not text.startswith(tuple(self._said)):
+                    self._said.add(text)
+                    shown.warn(screen.one_line(f"{test.name}: {text}", 1000))
             shown.show(seconds, None if left is None else left - seconds)
 
         return watch
@@ -168,8 +173,8 @@ class Suite:
             saved.save(self._so_far, self.options.results_dir)
         except OSError as error:
             what = f"--resume will not know of this: {saved.FILE} cannot be written ({screen.reason(error)})"
-            if what not in self.said:
-                self.said.add(what)
+            if what not in self._said:
+                self._said.add(what)
                 screen.warn(what)
 
     def _say(
