@@ -43,8 +43,8 @@ def sentences(rows: Sequence[Row], earlier: Sequence[Row], options: Mapping[str,
     """The sentences under the table of a run.
 
     `rows` are all rows of this run, also those that say why something did not work, and `earlier` those that were in
-    the CSV before. `options` are those of the command line that the test has: runs, until, time_limit, max_steps,
-    epochs. One that is missing there is never proposed.
+    the CSV before. `options` are those of the command line that the test has: runs, until, budget, time_limit,
+    max_steps, epochs. One that is missing there is never proposed.
     """
     sizes = by_size([row for row in rows if row.get("status") == "ok"])
     if not sizes:
@@ -283,6 +283,8 @@ def _surer(sizes: Mapping[float | None, list[Row]], options: Mapping[str, object
 
 def _for_more_blocks(options: Mapping[str, object]) -> str:
     limit, epochs = number(options, "time_limit"), number(options, "epochs")
+    if options.get("budget"):
+        return "a longer --budget gives more"
     if options.get("max_steps"):
         return "measure without --max_steps"
     if limit and limit < 60:

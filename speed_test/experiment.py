@@ -133,6 +133,9 @@ class Repeats:
     The first item is worked on once before the clock starts, but only until `warm_up_yields` things have come.
     A progress bar counts `yields` things for each item, called `unit`; it is not shown if `quiet`. `line(row)`, if
     given, is what to print for a row. `after()`, if given, runs at the end, and returns a line to print.
+
+    `fit(most)`, if given, is called with --budget before the first piece that counts: it makes all pieces shorter, so
+    that each yields no more than `most` things if possible, and returns how many each yields now.
     """
 
     work: Callable[[Any], Any]
@@ -145,6 +148,7 @@ class Repeats:
     quiet: bool = False
     line: Callable[[dict[str, object]], str] | None = None
     after: Callable[[], str] | None = None
+    fit: Callable[[int], int] | None = None
 
 
 Timed = Epochs | KerasFit | Repeats

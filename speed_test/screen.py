@@ -199,3 +199,12 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def exact_duration(seconds: float) -> str:
+    """Seconds as --budget takes them: "90s", "4m", "1h30m"."""
+    whole, rest = divmod(seconds, 60)
+    if rest or whole < 2:
+        return f"{seconds:g}s"
+    hours, minutes = divmod(int(whole), 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "")

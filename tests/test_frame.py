@@ -28,7 +28,7 @@ ARROWS = {
     "switches": set(),
     "ceiling": set(),
     "arguments": set(),
-    "command_line": {"experiment", "screen", "arguments", "switches"},
+    "command_line": {"experiment", "flags", "screen", "arguments"},
     "interrupt": set(),
     "child": {"screen", "interrupt"},
     "line": set(),
@@ -36,10 +36,17 @@ ARROWS = {
     "group": set(),
     "epoch": {"screen", "steady"},
     "until": {"screen", "steady"},
+    "budget": set(),
+    "pace": {"budget", "command_line"},
+    "pieces": {"epoch", "screen", "steady"},
+    "timetable": {"budget", "clock", "command_line", "resume", "steady"},
+    "train": {"budget", "clock", "command_line", "data", "epoch", "experiment", "frameworks", "ranks"},
+    "shared": {"command_line", "experiment", "machine", "ranks", "results", "switches"},
+    "flags": {"arguments", "experiment", "switches"},
     "best": {"screen", "switches"},
     "search": {"best", "child", "command_line", "screen", "switches"},
     "trial": {"best", "switches"},
-    "clock": {"trial", "switches", "experiment", "screen", "steady", "epoch", "until", "group"},
+    "clock": {"budget", "trial", "switches", "experiment", "screen", "epoch", "until", "group", "pace", "pieces"},
     "launchers": {"child", "command_line", "experiment", "frameworks", "group", "interrupt", "machine", "ranks"},
     "prepare": {"child", "command_line", "data", "experiment", "frameworks", "interrupt", "machine", "ranks", "screen"}
     | {"switches"},
@@ -51,8 +58,8 @@ ARROWS = {
     "frameworks": {"experiment", "frameworks", "group", "machine", "command_line", "switches", "ceiling", "screen"},
     "data": {"data", "machine", "screen", "command_line"},
     "report": {"screen", "experiment", "command_line", "machine", "results", "verdict", "faults", "advice"},
-    "sweep": {"child", "clock", "epoch", "rows", "cooldown", "until", "state", "results", "resume", "report", "screen"}
-    | {"experiment", "machine", "command_line", "data", "frameworks", "search", "switches"}
+    "sweep": {"budget", "child", "rows", "cooldown", "until", "state", "results", "resume", "report", "screen"}
+    | {"experiment", "machine", "command_line", "data", "search", "shared", "switches", "timetable", "train"}
     | {"interrupt", "launchers", "prepare", "ranks"},
     "compare": {"compare", "results", "experiment", "machine", "screen", "verdict", "faults"},
     "suite": {"suite", "compare", "machine", "command_line", "screen", "verdict", "faults", "advice"}
