@@ -48,14 +48,6 @@ def _seconds(text: str) -> float:
     return number
 
 
-def _duration(text: str) -> float:
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
-    if not found or not any(found.groups()):
-        raise ValueError
-    hours, minutes, rest = (int(part or 0) for part in found.groups())
-    return _seconds(str(3600 * hours + 60 * minutes + rest))
-
-
 def _percent(text: str) -> float:
     number = float(text.removesuffix("%"))
     if not 0 < number < 100:
@@ -77,7 +69,6 @@ def _duration(text: str) -> float:
 DURATION = re.compile(r"(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s)?")
 
 seconds = argument(_seconds, "a number of seconds above 0")
-duration = argument(_duration, "a time above 0, such as 10m, 1h30m, 45s or 900 (seconds)")
 percent = argument(_percent, "a percentage above 0 and below 100, such as 2%")
 duration = argument(_duration, "a time above 0, such as 45s, 10m, 1h30m or 900 (seconds)")
 cooldown = argument(_cooldown, "a number of seconds above 0, or auto")

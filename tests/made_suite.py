@@ -35,7 +35,7 @@ EXPERIMENT = Experiment(
     results="results_plain",
     memory_gb={memory_gb},
     epochs=2,
-    batch_sizes=(8, 16),
+    batch_sizes=({batch_sizes},),
 )
 use(Plain(), __name__)
 
@@ -71,9 +71,11 @@ def write(
     preparation: str = "pass",
     package: str = "psutil",
     memory_gb: float = 0.0,
+    batch_sizes: str = "8, 16",
 ) -> None:
     """Write the speed test plain_`name` into `folder`. `step` and `preparation` are statements, which may go wrong."""
-    text = SCRIPT.format(name=name, step=step, preparation=preparation, package=package, memory_gb=memory_gb)
+    facts = {"package": package, "memory_gb": memory_gb, "batch_sizes": batch_sizes}
+    text = SCRIPT.format(name=name, step=step, preparation=preparation, **facts)
     (folder / f"plain_test_{name}.py").write_text(text, encoding="utf-8")
 
 

@@ -73,7 +73,8 @@ def test_ctrl_c_in_the_third_of_seven_and_going_on(tmp_path):
     folder = tmp_path / "scripts"
     folder.mkdir()
     for name in SEVEN:
-        write(folder, name, step='time.sleep(float(os.environ.get("SLOW", "0.002")))' if name == "c" else "pass")
+        slow = 'time.sleep(float(os.environ.get("SLOW", "0.002")))'
+        write(folder, name, step=slow if name == "c" else "pass", batch_sizes="8")
     suite = start(folder, "--budget=3m", cwd=tmp_path, SLOW="0.3")
     wait_for(lambda: rows_of(tmp_path, "c"))
     family = psutil.Process(suite.pid).children(recursive=True)
@@ -124,7 +125,7 @@ def one_line(tmp_path, monkeypatch, capsys):
 
 
 def test_bad_input_is_one_sentence(one_line, tmp_path):
-    assert "'5x' is not a time above 0, such as 10m" in one_line("--budget=5x")
+    assert "'5x' is not a time above 0, such as 45s" in one_line("--budget=5x")
     assert "2 speed tests need at least 30 s" in one_line("--budget=20s")
     assert "there is no 'c'; there are plain_a, plain_b" in one_line("--tests=plain_a, c")
     assert "plain_a is there twice" in one_line("--tests=plain_a,plain_a")
