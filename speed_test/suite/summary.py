@@ -139,7 +139,8 @@ def _summary(cells: "pd.DataFrame", is_own: "pd.Series", outcomes: Sequence[Outc
     base = compared[compared["machine"] == compared["overall_baseline"].iloc[0]].iloc[0]
     tests = _lines(compared.loc[best], mine, outcomes)
     works = {line.title: _work(some, best) for line, some in _with_rows(tests, mine)}
-    verdict = [sentences.held_back(works), sentences.neighbours(_published(cells, key), len(best))]
+    sure = sum(line.grade in sentences.SURE for line in tests)
+    verdict = [sentences.held_back(works), sentences.neighbours(_published(cells, key), sure)]
     found = speeds.overall(compared).set_index("machine").loc[key]
     overall_tests = int(found["tests"])
     if base["machine"] == key:  # its speeds against itself tell nothing
