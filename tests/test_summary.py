@@ -132,6 +132,17 @@ def test_answers_of_a_language_model(tmp_path):
     assert "1 of the figures has grade D." in said
 
 
+def test_a_model_that_no_other_machine_has(tmp_path):
+    answers = [generation_row(run=1, run_id="a", model="Own", parameters=1, tokens_per_second=5.0, machine=HOME)]
+    write(tmp_path / "results_llama2" / "made.csv", answers, GENERATION_COLUMNS)
+    summary = summarise(tmp_path, [Outcome("llama2", "llama2_test.py", "measured", run_ids=("a",))], None)
+    (line,) = summary.tests
+    assert (line.title, line.text, line.speed) == ("Text generation, llama.cpp: Own Q4_0", "5.0", None)
+    assert (summary.overall, summary.overall_tests) == (None, 0)
+    assert "Apple" not in "".join(summary.lines(80)[4:])
+    card.draw(summary, tmp_path / "card.png")
+
+
 def test_baselines(tmp_path):
     own = {"machine": "B", "chip": "Chip B", "memory_gb": ""}
     calm, _ = measured("pytorch_cifar100", 100.2, run_id="of another", **own)
