@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from speed_test.suite.summary import Line
 
 LEAST_TESTS = 3  # a mean over fewer says little of a machine
+SURE = ("A", "B", "C")  # of a figure with grade D nobody knows how sure it is
 SLOWED_DOWN = 0.02
 MOST_CAUSES = 4
 
@@ -43,9 +44,9 @@ class Work(NamedTuple):
 def best_and_worst(tests: Iterable["Line"], baseline: str) -> str:
     """In which tests the machine stands best and worst against the baseline; "" if fewer than two tests tell.
 
-    Only figures with a grade better than D count, since of the others nobody knows how sure they are.
+    Only figures with a grade better than D count.
     """
-    sure = [line for line in tests if line.speed is not None and line.grade in ("A", "B", "C")]
+    sure = [line for line in tests if line.speed is not None and line.grade in SURE]
     if len(sure) < 2:
         return ""
     sure.sort(key=lambda line: line.speed or 0, reverse=True)
@@ -159,12 +160,19 @@ def _small_batches(works: Mapping[str, Work]) -> Iterable[str]:
 # ---- Which machines it stands beside ----
 
 
-def neighbours(published: Sequence[Near], tests: int) -> str:
-    """Between which two published machines it stands, and which one is nearer. `tests` is how many have figures."""
+def neighbours(published: Sequence[Near], sure: int) -> str:
+    """Between which two published machines it stands, and which one is nearer.
+
+    `sure` is how many tests have a grade from A to C. If they are too few, the sentence says only that.
+    """
+    if sure < LEAST_TESTS:
+        have = "1 test has" if sure == 1 else f"{sure} tests have"
+        return f"{have} a grade from A to C: {LEAST_TESTS} would tell which published machine it stands beside."
     known = [near for near in published if near.tests >= LEAST_TESTS]
     if not known:
-        few = count(tests, "test")
-        return f"{few} cannot tell which published machine it stands beside: that takes {LEAST_TESTS}." if tests else ""
+        return (
+            f"No published machine has figures in {LEAST_TESTS} of these tests, so none can be said to stand beside it."
+        )
     nearest = min(known, key=_distance)
     slower = min((near for near in known if near.speed < 1), key=_distance, default=None)
     faster = min((near for near in known if near.speed >= 1), key=_distance, default=None)

@@ -135,17 +135,21 @@ def _summary(cells: "pd.DataFrame", is_own: "pd.Series", outcomes: Sequence[Outc
     # Of each test only the best figure, so that no other one of this machine stands for it.
     cells = cells[~is_own | cells.index.isin(best)]
     compared = speeds.compare(cells, baseline, [])
-    key = mine["machine"].iloc[0]
-    base = compared[compared["machine"] == compared["overall_baseline"].iloc[0]].iloc[0]
+    key, called = mine["machine"].iloc[0], speeds.machines_called(cells, baseline)
+    base = compared["overall_baseline"].iloc[0]
     tests = _lines(compared.loc[best], mine, outcomes)
+    overall = speeds.overall(compared).set_index("machine")[["mean", "tests"]].to_dict("index").get(key)
+    if base not in called or base == key:  # nothing that can be compared, or only with itself
+        tests = tuple(replace(line, speed=None, speed_text="") for line in tests)
+        base, overall = called[0], None
+    base_cell = compared[compared["machine"] == base].iloc[0]
     works = {line.title: _work(some, best) for line, some in _with_rows(tests, mine)}
-    verdict = [sentences.held_back(works), sentences.neighbours(_published(cells, key), len(best))]
-    found = speeds.overall(compared).set_index("machine").loc[key]
-    overall_tests = int(found["tests"])
-    if base["machine"] == key:  # its speeds against itself tell nothing
-        tests, overall_tests = tuple(replace(line, speed=None, speed_text="") for line in tests), 0
-    else:
-        verdict.insert(0, sentences.best_and_worst(tests, base["machine_name"]))
+    sure = sum(line.grade in sentences.SURE for line in tests)
+    verdict = (
+        sentences.best_and_worst(tests, base_cell["machine_name"]),
+        sentences.held_back(works),
+        sentences.neighbours(_published(cells, key), sure),
+    )
     chip, chip_and_cores = mine[["machine_name", "machine_label"]].iloc[0]
     newest = rows.newest(mine)
     return Summary(
@@ -155,9 +159,9 @@ def _summary(cells: "pd.DataFrame", is_own: "pd.Series", outcomes: Sequence[Outc
         date=newest["started_at"],
         versions=rows.versions(mine),
         tests=tests,
-        baseline=label(base["machine_name"], base["published"], base["marks"]),
-        overall=float(found["mean"]) if overall_tests else None,
-        overall_tests=overall_tests,
+        baseline=label(base_cell["machine_name"], base_cell["published"], base_cell["marks"]),
+        overall=float(overall["mean"]) if overall and overall["tests"] else None,
+        overall_tests=int(overall["tests"]) if overall else 0,
         verdict=tuple(filter(None, verdict)),
     )
 
@@ -166,7 +170,10 @@ def _published(cells: "pd.DataFrame", key: str) -> list[sentences.Near]:
     """How many times as fast as the machine `key` each published machine is, over the tests that both have."""
     from speed_test.compare import speeds
 
-    found = speeds.overall(speeds.compare(cells, None, [key]))
+    compared = speeds.compare(cells, None, [key])
+    if compared["overall_baseline"].iloc[0] != key:  # it has no figure that another machine has too
+        return []
+    found = speeds.overall(compared)
     found = found[found["published"] & (found["tests"] > 0)]
     return [sentences.Near(*row) for row in found[["machine_name", "mean", "tests"]].itertuples(index=False, name=None)]
 
