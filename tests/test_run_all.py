@@ -68,6 +68,7 @@ def test_what_fails_does_not_end_the_suite(tmp_path):
     assert "plain_test_crash.txt" in {path.name for path in logs.iterdir()}
 
 
+@pytest.mark.frameworks
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal cannot be sent to one process")
 def test_ctrl_c_in_the_third_of_seven_and_going_on(tmp_path):
     folder = tmp_path / "scripts"

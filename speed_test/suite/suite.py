@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from speed_test import screen
-from speed_test.command_line import Options
+from speed_test.command_line import BadInput, Options
 from speed_test.epoch import now_in_utc
 from speed_test.interrupt import Interrupt
 from speed_test.suite import measured, packages, process, saved, shares
@@ -39,7 +39,11 @@ class Suite:
             del self._outcomes[name]
 
     def __enter__(self) -> "Suite":
-        self.logs = Path(tempfile.mkdtemp(prefix="run_all_"))
+        try:
+            self.logs = Path(tempfile.mkdtemp(prefix="run_all_"))
+        except OSError as error:
+            what = f"the system's folder for temporary files cannot be written ({screen.reason(error)})"
+            raise BadInput(f"{what}; set TMPDIR to another one") from None
         return self
 
     def __exit__(self, *_) -> None:
@@ -146,7 +150,11 @@ class Suite:
     ) -> process.Ended:
         start = packages.command(test.script, test.packages) or []
         arguments += [f"--{name}={getattr(self.options, name)}" for name in PASSED_ON]
-        return process.run([*start, *arguments], log, self.interrupt, watch, is_too_long)
+        try:
+            return process.run([*start, *arguments], log, self.interrupt, watch, is_too_long)
+        except OSError as error:  # Python, uv or the script was removed meanwhile
+            log.path.write_text(f"{test.script.name} cannot be started ({screen.reason(error)})", encoding="utf-8")
+            return process.Ended(1, 0.0)
 
     def _watch(self, test: SpeedTest, shown: Bar, left: float | None = None) -> process.Watch:
         """Show the warnings of `test` once, and how far it is."""
