@@ -44,51 +44,27 @@ if TYPE_CHECKING:
     from speed_test.suite.summary import Summary
 
 
+def budget(text: str) -> float | None:
+    """The type of --budget: seconds, None for "none"."""
+    return None if text == "none" else duration(text)
+
+
 def parse() -> Options:
     parser = Parser.of(__doc__)
 
     def add(flag: str, text: str, **settings) -> None:
         parser.add_argument(flag, help=text, **settings)
 
-    def budget(text: str) -> float | None:
-        return None if text == "none" else duration(text)
-
-    add(
-        "--budget",
-        "the time for all tests, such as 10m or 1h30m; none: all that each test measures by default (default: 30m)",
-        type=budget,
-        default=1800.0,
-        metavar="TIME",
-    )
+    time = "the time for all tests, such as 10m or 1h30m; none: all that each test measures by default (default: 30m)"
+    where = {"type": Path, "metavar": "FOLDER"}
+    which = {"type": one_of("auto", "real", "synthetic"), "metavar": "WHICH"}
+    device = {"type": one_of("auto", "mps", "cuda", "cpu"), "metavar": "NAME"}
+    add("--budget", time, type=budget, default=1800.0, metavar="TIME")
     add("--tests", "which tests to run, by the names in the column `experiment` (default: all)", metavar='"A, B"')
-    add(
-        "--data",
-        "as in each speed test (default: %(default)s)",
-        type=one_of("auto", "real", "synthetic"),
-        default="auto",
-        metavar="WHICH",
-    )
-    add(
-        "--data_dir",
-        "where downloaded data are kept (default: %(default)s)",
-        type=Path,
-        default=Path("data"),
-        metavar="FOLDER",
-    )
-    add(
-        "--results_dir",
-        "where CSVs and summary go (default: %(default)s)",
-        type=Path,
-        default=Path("results"),
-        metavar="FOLDER",
-    )
-    add(
-        "--device",
-        "mps, cuda, cpu, or auto (default: %(default)s)",
-        type=one_of("auto", "mps", "cuda", "cpu"),
-        default="auto",
-        metavar="NAME",
-    )
+    add("--data", "auto, real or synthetic, as in each speed test (default: %(default)s)", default="auto", **which)
+    add("--data_dir", "where downloaded data are kept (default: %(default)s)", default=Path("data"), **where)
+    add("--results_dir", "where CSVs and summary go (default: %(default)s)", default=Path("results"), **where)
+    add("--device", "mps, cuda, cpu, or auto (default: %(default)s)", default="auto", **device)
     add("--baseline", "the machine that this one is compared with, or a part of its name", metavar="MACHINE")
     add("--resume", "go on with a suite that was stopped; the other options have to be the same", action="store_true")
     return parser.parse_args()
@@ -105,7 +81,7 @@ def main(folder: Path = PROJECT) -> NoReturn:
         try:
             sys.exit(run(options, folder, interrupt))
         except BadInput as error:
-            screen.error(f"{Path(sys.argv[0]).name}: {error}")
+            screen.error(screen.one_line(f"{Path(sys.argv[0]).name}: {error}", 2000))
             sys.exit(2)
         except ModuleNotFoundError as error:
             screen.error(f"the package {error.name} is missing; python3 speed_test run_all.py installs it")
@@ -120,7 +96,7 @@ def run(options: Options, folder: Path, interrupt: Interrupt) -> int:
 
     everything, problems = find(folder)
     tests = chosen(everything, options.tests)
-    open_results(options)
+    check_folders(options)
     summary.check_baseline(options.results_dir, options.baseline)
     with saved.locked(options.results_dir):
         so_far = start_or_resume(options, tests)
@@ -132,11 +108,10 @@ def run(options: Options, folder: Path, interrupt: Interrupt) -> int:
             return conclude(suite)
 
 
-def open_results(options: Options) -> None:
-    """Make --results_dir. Raises BadInput if it cannot be written, or --data_dir is no folder."""
+def check_folders(options: Options) -> None:
+    """Raise BadInput if --results_dir cannot be written, or --data_dir is no folder."""
     try:
         check_writable(options.results_dir)
-        options.results_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what = f"{quoted(options.results_dir)} cannot be written ({screen.reason(error)})"
         raise BadInput(f"--results_dir: {what}; name another folder") from None

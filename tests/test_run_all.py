@@ -132,6 +132,7 @@ def test_bad_input_is_one_sentence(one_line, tmp_path):
     assert "plain_a is there twice" in one_line("--tests=plain_a,plain_a")
     assert "there is no machine 'PDP-11'" in one_line("--baseline=PDP-11")
     assert "has no suite that was ended early" in one_line("--resume")
+    assert not (tmp_path / "results").exists()
     (tmp_path / "file").touch()
     assert "'file/results' cannot be written" in one_line("--results_dir=file/results")
     assert "'file' is no folder" in one_line("--data_dir=file")

@@ -13,10 +13,9 @@ SECONDS_OF_A_LOOK = 2.0  # at other programs
 
 def say_plan(suite: Suite) -> None:
     """Print which tests will run, what they measure, and how long each gets."""
-    tests = suite.to_do()
-    left = suite.left()
+    tests, left = suite.to_do(), suite.left()
     time_of_all = "as long as they take" if left is None else f"in {time_text(left)}"
-    each = "" if left is None else f", about {time_text(left / len(tests))} each"
+    each = f", about {time_text(left / len(tests))} each" if left is not None and len(tests) > 1 else ""
     screen.say(f"\n{screen.count(len(tests), 'speed test')} {time_of_all}{each}")
     width = max(len(test.name) for test in tests)
     for test in tests:

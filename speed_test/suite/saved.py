@@ -42,9 +42,12 @@ class Saved:
 
 @contextlib.contextmanager
 def locked(results_dir: Path) -> Iterator[None]:
-    """Keep other suites out of `results_dir` meanwhile. Raises BadInput if there is one already."""
+    """Keep other suites out of `results_dir` meanwhile. Raises BadInput if there is one already. The folder is made,
+    and removed again if nothing was written to it."""
     import portalocker
 
+    is_new = not results_dir.is_dir()
+    results_dir.mkdir(parents=True, exist_ok=True)
     path = results_dir / LOCK
     lock = portalocker.Lock(path, "a", timeout=0)
     try:
@@ -59,6 +62,8 @@ def locked(results_dir: Path) -> Iterator[None]:
         lock.release()
         with contextlib.suppress(OSError):
             path.unlink()
+            if is_new:
+                results_dir.rmdir()  # fails if there is something in it
 
 
 def save(saved: Saved, results_dir: Path) -> None:
