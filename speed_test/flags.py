@@ -52,7 +52,7 @@ def add(parser: ArgumentParser, experiment: Experiment) -> None:
     )
     _add_budget(parser, bool(experiment.batch_sizes))
     _add_options_of_trust(parser, experiment.row_is)
-    parser.set_defaults(done=frozenset(), done_rates=[], trial=None, trial_seconds=0.0, deadline=None, end=None)
+    parser.set_defaults(done=frozenset(), done_rates=[], trial=None, trial_seconds=0.0, share=None)
 
 
 def _add_budget(parser: ArgumentParser, has_batch_sizes: bool) -> None:
