@@ -48,6 +48,20 @@ class Costs(NamedTuple):
 # ---- In the parent: batch sizes ----
 
 
+class Share(NamedTuple):
+    """What a child may use of the budget, in times of `time.monotonic()`.
+
+    It was `started` then, and plans up to `deadline`. It goes on to `end`, the end of the whole budget, if too little
+    were measured or nothing could follow. `following` is the smallest batch size that could; None if others follow in
+    any case, or nothing does.
+    """
+
+    started: float
+    deadline: float
+    end: float
+    following: int | None = None
+
+
 class Measured(NamedTuple):
     """What is known of a batch size that has been measured: its compute limit in samples per second, and the seconds
     that its process took beside warm-up, compute limit and epochs."""
@@ -109,24 +123,23 @@ class Shares:
     ) -> Iterator[tuple[int | None, float]]:
         """The batch sizes of a run, from 1, and how many seconds each gets. `left()` tells how many are left of the
         budget, and `done` are the sizes that need not be measured in this run."""
-        goals = [size for size in self._goals if size not in done] if self._are_chosen else list(self._goals)
-        if not self._are_chosen:
-            if run > 1:
-                goals = [size for size in self._chosen if size not in done]
-            else:  # they were tried in the order of the goals
-                goals = goals[len(done) :]
-                self._chosen += sorted(size for size in done if size is not None)
-                self._tried |= set(done)
-        later = self._runs - run
+        is_free = not self._are_chosen and self._goals != (None,)
+        goals = [size for size in (self._chosen if is_free and run > 1 else self._goals) if size not in done]
+        if is_free and run == 1:
+            goals = list(self._goals[len(done) :])  # the first ones have been reached
+            self._chosen += sorted(size for size in done if size is not None)
+            self._tried |= set(done)
         for number, goal in enumerate(goals):
             still = len(goals) - number
-            tasks = still * (1 + later) + (later * len(self._chosen) if run == 1 and not self._are_chosen else 0)
-            yield from self._towards(goal, run, lambda tasks=tasks: left() / tasks)  # type: ignore[misc]
+            of_a_later_run = len(self._chosen) + still if is_free and run == 1 else len(goals)
+            tasks = still + (self._runs - run) * of_a_later_run
+            if goal is None or not is_free or run > 1:
+                yield goal, left() / tasks
+            else:
+                yield from self._towards(goal, lambda tasks=tasks: left() / tasks)  # type: ignore[misc]
 
-    def _towards(self, goal: int | None, run: int, share: Callable[[], float]) -> Iterator[tuple[int | None, float]]:
-        if goal is None or self._are_chosen or run > 1:
-            yield goal, share()
-            return
+    def _towards(self, goal: int, share: Callable[[], float]) -> Iterator[tuple[int, float]]:
+        """The largest size up to `goal` that fits, and if that fails the next smaller one."""
         while (size := self._largest_that_fits(goal, share())) is not None:
             self._tried.add(size)
             self._chosen.append(size)
@@ -145,6 +158,13 @@ class Shares:
                 return size
             self.left_out[size] = why
         return None
+
+    @property
+    def following(self) -> int | None:
+        """The smallest batch size that may still be tried, if that is not certain anyway."""
+        if self._are_chosen or self._runs > 1:
+            return None
+        return min((size for size in self._sizes if size not in self._tried and size < self._too_large), default=None)
 
     def measured(self, found: Measured) -> None:
         """A batch size has been measured."""
@@ -256,6 +276,15 @@ def plan(left: float, reserve: float, epoch: float, step: float, most: int, may_
 def _part(left: float, parts: int, step: float) -> float:
     """The time limit of each of `parts` equal ones. The last step goes half a step beyond it, on average."""
     return max(left / parts - step / 2, step / 2)
+
+
+def deadline_of(share: Share, least: float, rate: float, overhead: float, costs: Costs) -> float:
+    """Until when to measure, if the `least` worth measuring takes until then: to the end if the next batch size has no
+    chance after that, by what `Shares` will know of this one."""
+    deadline = min(max(share.deadline, least), share.end)
+    if share.following is None:
+        return deadline
+    return deadline if deadline + overhead + costs.fewest(share.following / rate) <= share.end else share.end
 
 
 def next_epoch(now: Plan, done: int, left: float, reserve: float, last: float, step: float) -> Plan | None:

@@ -77,11 +77,12 @@ class Clock:
             self.shared |= switches.columns(experiment.switches, options, experiment.precision)
         self.processes = self.group.size  # that train together
         self.rate: float | None = None  # the compute limit, once it is measured
+        self.compile_seconds = 0.0
         self._measure_limit: Callable[[], float] | None = None
         self.until = Until(options.until, experiment.row_is, batch_size)
         for rates in options.done_rates:
             self.until.enough(rates, is_last=False)
-        self.pace = Pace(options.deadline, options.end, costs()) if options.deadline and options.end else None
+        self.pace = Pace(options.share, costs()) if options.share else None
         self.send = send
         # Shows the parent that work goes on; see child.Send.
         self.alive: Callable[[], None] = getattr(send, "alive", lambda: None)
@@ -174,21 +175,24 @@ class Clock:
         self.group.meet()  # one may have read its data much later
         if self.options.trial is not None:
             return try_out(self, step, self.options.trial)
-        warmup_seconds = self.warm_up(step.run, self.shapes(step.first, step.samples))
-        self.shared["warmup_seconds"] = warmup_seconds
+        shapes = self.shapes(step.first, step.samples)
+        warmup_seconds = self.warm_up(step.run, shapes[:1] if self.pace else shapes)
         self._measure_limit = partial(self.compute_limit, step.run, step.first)
         start = time.perf_counter()
         self.rate = self._measure_limit()
         limit_seconds = time.perf_counter() - start
+        if self.pace and self.pace.may_reach_end(step.samples / self.rate):
+            warmup_seconds += self.warm_up(step.run, shapes[1:])
+        self.shared["warmup_seconds"] = warmup_seconds
         self.shared["compute_samples_per_second"] = self.rate
         self.count_operations(step)  # after the warm-up, which would lack what the first use of the framework takes
         step.rewind()
         self.send("rate", self.rate)
         if self.pace:
             self.options = self.pace.plan_epochs(
-                self.options, self.rate / len(step.first[0]), limit_seconds, step.samples / self.rate
+                self.options, self.rate, len(step.first[0]), step.samples, warmup_seconds, limit_seconds
             )
-            self.send("plan", {"epochs": self.options.epochs, "seconds": warmup_seconds + limit_seconds})
+            self.send("plan", {"epochs": self.options.epochs, "overhead": self.pace.overhead})
 
     def count_operations(self, step: TrainingStep) -> None:
         """Note how many floating-point operations a sample takes."""
@@ -230,15 +234,14 @@ class Clock:
                     last += seconds[-1]
                     # After a step that was compiled there has to be one that only trains.
                     one_more = self.shared.get("compiled") and len(seconds) == 1
-                    if self.pace and batch is batches[0]:
+                    if self.pace:
                         one_more = self.pace.needs_another_step(seconds) or one_more
                     if self.group.agreed(last - since > WARMUP_SECONDS and not one_more):
                         break
                 compiling += seconds[0] - seconds[-1]
-                if self.pace and not self.pace.may_reach_end(min(seconds) * self.experiment.samples / len(batch[0])):
-                    break
             if self.shared.get("compiled"):
-                self.shared["compile_seconds"] = max(compiling, 0.0)
+                self.compile_seconds += max(compiling, 0.0)
+                self.shared["compile_seconds"] = self.compile_seconds
             return time.perf_counter() - start
 
     def compute_limit(self, step: Callable[..., Any], batch: "Batch") -> float:

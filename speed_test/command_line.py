@@ -7,12 +7,15 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from speed_test import flags
 from speed_test.arguments import argument, existing_file, one_of, quoted, whole_number
 from speed_test.experiment import Experiment
 from speed_test.screen import reason
+
+if TYPE_CHECKING:
+    from speed_test.budget import Share
 
 __all__ = [
     "BadInput",
@@ -58,9 +61,7 @@ class Options(argparse.Namespace):
     budget: float | None  # seconds
     prepare: bool
     has_chosen_sizes: bool  # by --batch_sizes
-    # For --budget, in a child: until when, by `time.monotonic()`, it plans to measure, and when the budget ends.
-    deadline: float | None
-    end: float | None
+    share: "Share | None"  # of --budget, in a child
     # For --best, in a child: None, or how many steps' losses are compared (0: of float32, which the others are compared
     # with). And how long a step of float32 takes, where that is known.
     trial: int | None

@@ -51,8 +51,8 @@ def add(parser: ArgumentParser, experiment: Experiment) -> None:
         help="end a batch size in which no step has ended for so long (default: 1800)",
     )
     _add_budget(parser, bool(experiment.batch_sizes))
-    _add_options_of_trust(parser, experiment.row_is)
-    parser.set_defaults(done=frozenset(), done_rates=[], trial=None, trial_seconds=0.0, deadline=None, end=None)
+    _add_options_of_trust(parser, experiment.row_is, bool(experiment.batch_sizes))
+    parser.set_defaults(done=frozenset(), done_rates=[], trial=None, trial_seconds=0.0, share=None)
 
 
 def _add_budget(parser: ArgumentParser, has_batch_sizes: bool) -> None:
@@ -66,15 +66,15 @@ def _add_budget(parser: ArgumentParser, has_batch_sizes: bool) -> None:
     parser.add_argument("--prepare", action="store_true", help="download or make what a run needs, and measure nothing")
 
 
-def _add_options_of_trust(parser: ArgumentParser, row_is: str) -> None:
+def _add_options_of_trust(parser: ArgumentParser, row_is: str, has_batch_sizes: bool) -> None:
     """Add the options that make a figure surer; `row_is` is what a row measures."""
     parser.add_argument(
         "--runs",
         type=whole_number(1),
         default=1,
         metavar="N",
-        help="repeat all of it so many times in fresh processes, which differ more than what one process measures "
-        "(default: %(default)s)",
+        help="repeat all of it so many times in fresh processes, which differ more than what one process measures"
+        f"{'; batch sizes take turns' if has_batch_sizes else ''} (default: %(default)s)",
     )
     parser.add_argument(
         "--until",

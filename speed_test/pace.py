@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from speed_test import budget
-from speed_test.budget import Costs, TooSlow
+from speed_test.budget import Costs, Share, TooSlow
 
 if TYPE_CHECKING:
     from speed_test.command_line import Options
@@ -18,22 +18,20 @@ LATE = 1.1  # the first piece of work may take so many times what is left, since
 
 
 class Pace:
-    """Plans up to `deadline`, and goes on to `end`, the end of the whole budget, only for the least worth measuring.
+    """What a child measures in its `share`. `now()` is the time."""
 
-    `now()` is the time.
-    """
-
-    def __init__(self, deadline: float, end: float, costs: Costs, now: Callable[[], float] = time.monotonic) -> None:
-        self._deadline = deadline
-        self._end = end
+    def __init__(self, share: Share, costs: Costs, now: Callable[[], float] = time.monotonic) -> None:
+        self._share = share
+        self._deadline = share.deadline
         self._costs = costs
         self._now = now
         self._may_reach_end = True
+        self.overhead = 0.0
 
     @property
     def left(self) -> float:
         """Seconds until the end of the budget."""
-        return self._end - self._now()
+        return self._share.end - self._now()
 
     @property
     def _left_of_share(self) -> float:
@@ -51,29 +49,39 @@ class Pace:
             return False
         if len(seconds) == 1 and step <= left:
             return True
-        raise TooSlow(f"a step takes {step:,.3g} s, and {max(left, 0):,.0f} s were left of --budget")
+        what = "the first step took" if len(seconds) == 1 else "a step takes"
+        raise TooSlow(f"{what} {step:,.3g} s, and {max(left, 0):,.0f} s were left of --budget")
 
     def may_reach_end(self, epoch: float) -> bool:
-        """Whether an epoch of so many seconds, a rough estimate, may fit, so that its last batch has to be warmed up
-        on. If not, only a part is planned."""
-        self._may_reach_end = epoch / 2 <= self._left_of_share
+        """Whether an epoch, of so many seconds at the compute limit, may fit, so that its last batch has to be warmed
+        up on. If not, only a part is planned."""
+        self._may_reach_end = epoch / 2 <= self.left
         return self._may_reach_end
 
-    def plan_epochs(self, options: "Options", rate: float, limit_seconds: float, epoch: float) -> "Options":
-        """The options with as many epochs as fit, and a time limit.
+    def plan_epochs(
+        self,
+        options: "Options",
+        rate: float,
+        batch_size: int,
+        samples: int,
+        warmup_seconds: float,
+        limit_seconds: float,
+    ) -> "Options":
+        """The options with as many epochs of so many `samples` as fit, and a time limit.
 
-        `rate` is the compute limit in steps per second, which took `limit_seconds` to measure, and `epoch` the seconds
-        of an epoch at that rate.
+        `rate` is the compute limit in samples per second. The warm-up took `warmup_seconds`, the limit `limit_seconds`.
         """
-        self._step, self._most = 1 / rate, options.epochs
+        now, step = self._now(), batch_size / rate
+        self.overhead = now - self._share.started - warmup_seconds - limit_seconds
+        self._step, self._most = step, options.epochs
         self._limit_seconds = self._reserve = limit_seconds
-        least = self._now() + budget.FEWEST_STEPS * self._step + self._reserve
-        self._deadline = max(self._deadline, min(least, self._end))
-        if self._left_of_share < self._reserve + self._step:
+        least = now + budget.FEWEST_STEPS * step + self._reserve
+        self._deadline = budget.deadline_of(self._share, least, rate, self.overhead, self._costs)
+        if self._left_of_share < self._reserve + step:
             self._reserve = 0.0
         self._epoch_began = self._now()
         self._planned_seconds = left = self._left_of_share - self._reserve
-        self._plan = budget.plan(left, self._reserve, epoch, self._step, options.epochs, self._may_reach_end)
+        self._plan = budget.plan(left, self._reserve, samples / rate, step, options.epochs, self._may_reach_end)
         self._done = 0
         return options.changed(epochs=self._plan.epochs, time_limit=self._plan.time_limit)
 

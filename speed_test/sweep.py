@@ -256,7 +256,7 @@ class _Sweep:
                 report.warn_if_long(self.experiment, options, batch_size, content, self.ranks.size)
             elif kind == "plan" and learnt:
                 options = options.changed(epochs=content["epochs"])
-                learnt = learnt._replace(overhead=time.monotonic() - started - content["seconds"])
+                learnt = learnt._replace(overhead=content["overhead"])
             elif kind == "say":
                 screen.say(content)
         self.rows.release()
@@ -291,7 +291,7 @@ class _Sweep:
         if time.monotonic() - when < SECONDS_TO_CHANGE or (batch_size == last and self.options.runs == 1):
             return
         with contextlib.suppress(KeyboardInterrupt):  # all has been measured, and only this is left out
-            child = self._child(batch_size, options.changed(epochs=0, deadline=None, end=None))
+            child = self._child(batch_size, options.changed(epochs=0, share=None))
             for kind, content in child.messages():
                 if kind == "rate":
                     report.change(batch_size, rate, content)

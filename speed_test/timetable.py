@@ -4,13 +4,14 @@ import time
 from collections.abc import Iterator
 
 from speed_test import steady
-from speed_test.budget import Measured, Shares
+from speed_test.budget import Measured, Share, Shares
 from speed_test.clock import costs
 from speed_test.command_line import Options
 from speed_test.resume import Found
 
 TAIL_SECONDS = 1.0  # from the last word of a child to its end, as long as none has been measured
 SUMMARY_SECONDS = 0.3  # for what is said at the end of a run
+MUCH = 0.1  # of the budget: that it is left is worth a sentence
 LATE = 0.05  # of the budget, but at least...
 LATE_SECONDS = 2  # ...so long may a silent child live on after its end
 
@@ -36,8 +37,9 @@ class Timetable:
             yield from ((batch_size, self._options) for batch_size in self._options.batch_sizes or (None,))
             return
         for batch_size, seconds in self._shares.of_run(run, lambda: self.left, self._done(run)):
-            deadline = time.monotonic() + seconds - self._tail
-            yield batch_size, self._options.changed(deadline=deadline, end=self._end - self._tail)
+            now = time.monotonic()
+            share = Share(now, now + seconds - self._tail, self._end - self._tail, self._shares.following)
+            yield batch_size, self._options.changed(share=share)
 
     def _done(self, run: int) -> set[int | None]:
         """The batch sizes of which --resume has found a row, be it of a part of an epoch; a test without batch sizes
@@ -79,5 +81,9 @@ class Timetable:
             self._shares.too_large(batch_size)
 
     def sentences(self) -> list[str]:
-        """What was left out, and why."""
-        return self._shares.sentences() if self._shares else []
+        """What was left out, and why; and how much of the budget was not used, if it is much."""
+        if not self._shares or not self._options.budget:
+            return []
+        rest = self.left
+        unused = [f"{rest:,.0f} s of --budget were left."] if rest > MUCH * self._options.budget else []
+        return [*self._shares.sentences(), *unused]
