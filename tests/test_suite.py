@@ -121,7 +121,7 @@ def test_the_output_is_read_line_by_line(tmp_path):
         ended, said = run(WRITES, log, interrupt)
     assert (ended.status, ended.hung) == (0, False)
     assert said == ["one", "two\N{REPLACEMENT CHARACTER}"]
-    assert log.last_line() == "three"
+    assert (log.last_line(), log.last_line("on"), log.last_line("no")) == ("three", "one", "three")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to pass on")
@@ -223,6 +223,9 @@ def test_the_line_tells_the_best_batch_size(tmp_path):
     rows.append(row(batch_size="64", status="out_of_memory", error="no room"))
     assert measured.line(test, rows) == "about 9.6 seconds per epoch at batch size 16"
     assert measured.failure(rows) == "out of memory: no room"
+    rows.append(row(batch_size="128", status="skipped", error="more than 64"))
+    assert measured.failure(rows) == "out of memory: no room"
+    assert measured.failure(rows[-1:]) == "more than 64"
     assert measured.run_ids(rows) == ("0123456789ab",)
 
 

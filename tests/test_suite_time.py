@@ -74,5 +74,5 @@ def test_only_a_test_that_hangs_is_ended():
 def test_who_was_late_is_named():
     spent = [Spent("a", 100.0, 105.0), Spent("llama2", 100.0, 295.0)]
     assert shares.explained(300, spent) == (
-        "It took 7 min; the budget was 5 min: llama2 could not stop in time, and took 5 min."
+        "It took 400 s; the budget was 300 s: llama2 could not stop in time, and took 295 s."
     )

@@ -5,14 +5,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from speed_test import screen
+from speed_test.suite.shares import time_text
 
 if TYPE_CHECKING:
     from tqdm import tqdm
-
-
-def time_text(seconds: float) -> str:
-    """ "75 s", "12 min": finer than elsewhere, because a suite may have two minutes."""
-    return f"{seconds:.0f} s" if seconds < 180 else screen.duration(seconds)
 
 
 class Bar:

@@ -4,8 +4,8 @@ import platform
 import time
 
 from speed_test import faults, machine, screen, state
-from speed_test.suite.bar import time_text
 from speed_test.suite.memory import shares_memory
+from speed_test.suite.shares import time_text
 from speed_test.suite.suite import Suite
 
 SECONDS_OF_A_LOOK = 2.0  # at other programs

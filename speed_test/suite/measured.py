@@ -34,12 +34,14 @@ def run_ids(rows: Iterable[Row]) -> tuple[str, ...]:
 
 
 def failure(rows: Sequence[Row]) -> str:
-    """Why nothing was measured, as the last row says that did not work; "" if none says it."""
-    for row in reversed(rows):
-        if row.get("status") not in ("ok", "skipped") and row.get("error"):
-            ran_out = "out of memory: " if row["status"] == "out_of_memory" else ""
-            return screen.one_line(ran_out + row["error"].removeprefix(ran_out), 200)
-    return ""
+    """Why nothing was measured, as the last row says that did not work; "" if none says it. A row that was skipped,
+    for want of time or because a smaller batch size failed, tells only where no other does."""
+    told = [row for row in rows if row.get("status") != "ok" and row.get("error")]
+    worst = [row for row in told if row["status"] != "skipped"] or told
+    if not worst:
+        return ""
+    ran_out = "out of memory: " if worst[-1]["status"] == "out_of_memory" else ""
+    return screen.one_line(ran_out + worst[-1]["error"].removeprefix(ran_out), 200)
 
 
 def line(test: SpeedTest, rows: Sequence[Row]) -> str:

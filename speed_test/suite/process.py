@@ -47,10 +47,11 @@ class Log:
         *lines, self._rest = (self._rest + found).split(b"\n")
         return [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
 
-    def last_line(self) -> str:
-        """The last line that is not empty; "" if there is none."""
+    def last_line(self, begin: str = "") -> str:
+        """The last line that is not empty, of those that begin with `begin` if there are any; "" without lines."""
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        told = [line.strip() for line in lines if line.strip()]
+        return next(reversed([line for line in told if line.startswith(begin)] or told), "")
 
 
 def run(command: Sequence[str], log: Log, interrupt: Interrupt, watch: Watch, is_too_long: IsTooLong) -> Ended:

@@ -26,6 +26,11 @@ class Spent(NamedTuple):
     took: float
 
 
+def time_text(seconds: float) -> str:
+    """ "90 s", "12 min": finer than screen.duration, because a suite may have two minutes."""
+    return f"{seconds:.0f} s" if seconds < 600 else screen.duration(seconds)
+
+
 def overhead(spent: Sequence[Spent]) -> float:
     """The seconds that the next test will take beyond its budget. A test that ended early does not tell."""
     beyond = [one.took - one.given for one in spent if one.given is not None and one.took > one.given]
@@ -53,8 +58,8 @@ def explained(budget: float, spent: Sequence[Spent]) -> str:
     took = sum(one.took for one in spent)
     if abs(took - budget) <= KEPT * budget:
         return ""
-    what = f"It took {screen.duration(took)}; the budget was {screen.duration(budget)}"
+    what = f"It took {time_text(took)}; the budget was {time_text(budget)}"
     if took < budget:
         return f"{what}: every test had measured all that it measures, or had ended."
     late = max(spent, key=lambda one: one.took - (one.given or one.took))
-    return f"{what}: {late.name} could not stop in time, and took {screen.duration(late.took)}."
+    return f"{what}: {late.name} could not stop in time, and took {time_text(late.took)}."

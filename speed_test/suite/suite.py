@@ -124,7 +124,8 @@ class Suite:
         self._end(before)  # should this process be killed, the file says which test was running
 
         log = process.Log(self.logs / f"{test.script.stem}.txt")
-        with bar(f"{place}: {test.name}", given) as shown:
+        total = None if given is None else given + shares.overhead(self.spent())
+        with bar(f"{place}: {test.name}", total) as shown:
             is_too_long = self._is_too_long(given)
             ended = self._run(test, arguments, log, self._watch(test, shown, self.left()), is_too_long)
         rows = measured.rows_since(self.options.results_dir, test, started, self._so_far.machines)
@@ -210,5 +211,8 @@ def _last_words(test: SpeedTest, log: process.Log, ended: process.Ended) -> str:
     """Why a test has ended, as far as its process tells."""
     if ended.hung:
         return f"it hung, and was ended after {screen.duration(ended.seconds)}"
-    last = screen.one_line(log.last_line(), 200).removeprefix(f"{test.script.name}: ")
-    return last or f"it ended without a word, with exit status {ended.status}"
+    name = f"{test.script.name}: "  # a script says so what is wrong
+    return (
+        screen.one_line(log.last_line(name), 200).removeprefix(name)
+        or f"it ended without a word, with exit status {ended.status}"
+    )
