@@ -270,7 +270,7 @@ def _surer(sizes: Mapping[float | None, list[Row]], options: Mapping[str, object
     runs = number(options, "runs")
     found = []
     if blocks:
-        if hint := _for_more_blocks(options):
+        if hint := _for_more_blocks(options, sizes):
             are = "is" if min(blocks) == 1 else "are"
             found.append(f"{screen.count(min(blocks), 'block')} {are} too few to tell: {hint}.")
     elif until and "epochs" in options and widest > (0.03 if runs and runs < 3 else 0.01):
@@ -281,9 +281,10 @@ def _surer(sizes: Mapping[float | None, list[Row]], options: Mapping[str, object
     return found
 
 
-def _for_more_blocks(options: Mapping[str, object]) -> str:
+def _for_more_blocks(options: Mapping[str, object], sizes: Mapping[float | None, list[Row]]) -> str:
     limit, epochs = number(options, "time_limit"), number(options, "epochs")
-    if options.get("budget"):
+    wanted = (epochs or math.inf) * (number(options, "runs") or 1)
+    if options.get("budget") and any(_is_cut_short(rows, wanted) for rows in sizes.values()):
         return "a longer --budget gives more"
     if options.get("max_steps"):
         return "measure without --max_steps"
@@ -292,3 +293,8 @@ def _for_more_blocks(options: Mapping[str, object]) -> str:
     if epochs and "until" in options and not options["until"]:
         return "--until=2% --epochs=50 goes on until there are enough"
     return "--epochs=10 gives more" if epochs and epochs < 10 else ""
+
+
+def _is_cut_short(rows: Sequence[Row], wanted: float) -> bool:
+    """Whether there are fewer epochs than `wanted`, or only parts of some."""
+    return len(rows) < wanted or any(text(row, "estimated") == "True" for row in rows)
