@@ -100,6 +100,7 @@ def test_the_best_batch_size_may_be_an_estimated_one(tmp_path):
     summary = summary_of(tmp_path, (rows + larger + faster + failed, outcome))
     (line,) = summary.tests
     assert (line.group, line.text, line.marks) == ("256", "50.0", ("estimated",))
+    assert line.speed == summary.overall == pytest.approx(112.3 / 50)
     assert "50.0*" in "\n".join(summary.lines(80))
     assert "* estimated from a part of the epoch" in summary.lines(80)
     assert "memory: batch size 512 did not fit in ResNet50 on CIFAR100, PyTorch" in " ".join(summary.verdict)
@@ -133,13 +134,19 @@ def test_answers_of_a_language_model(tmp_path):
 
 
 def test_a_model_that_no_other_machine_has(tmp_path):
-    answers = [generation_row(run=1, run_id="a", model="Own", parameters=1, tokens_per_second=5.0, machine=HOME)]
-    write(tmp_path / "results_llama2" / "made.csv", answers, GENERATION_COLUMNS)
-    summary = summarise(tmp_path, [Outcome("llama2", "llama2_test.py", "measured", run_ids=("a",))], None)
-    (line,) = summary.tests
-    assert (line.title, line.text, line.speed) == ("Text generation, llama.cpp: Own Q4_0", "5.0", None)
-    assert (summary.overall, summary.overall_tests) == (None, 0)
-    assert "Apple" not in "".join(summary.lines(80)[4:])
+    own, others = (
+        generation_row(run=1, run_id=name, model=name, parameters=1, tokens_per_second=5.0, machine=name, chip=name)
+        for name in ("Own", "Theirs")
+    )
+    write(tmp_path / "results_llama2" / "made.csv", [own, others], GENERATION_COLUMNS)
+    outcome = Outcome("llama2", "llama2_test.py", "measured", run_ids=("Own",))
+    for baseline in (None, "Theirs"):
+        summary = summarise(tmp_path, [outcome], baseline)
+        (line,) = summary.tests
+        assert (line.title, line.text, line.speed) == ("Text generation, llama.cpp: Own Q4_0", "5.0", None)
+        assert (summary.overall, summary.overall_tests) == (None, 0)
+        assert summary.baseline == (baseline or "Apple M1 Pro (published)")
+        assert "Apple" not in "".join(summary.lines(80)[4:])
     card.draw(summary, tmp_path / "card.png")
 
 
@@ -289,7 +296,7 @@ def test_speeds_have_two_digits_at_least(speed, text):
     assert shown.times(speed) == text
 
 
-NASTY = "<img src=x> $x^{$ | `b` [a](http://b.c)\x1b[31m\u202e @all\n# c"
+NASTY = "<img src=x> $x^{$ | `b` [a](http://b.c)\x1b[31m\u202e @all _i_\n# c"
 
 
 def test_a_strangers_text_is_text(tmp_path):
@@ -310,6 +317,7 @@ def test_a_strangers_text_is_text(tmp_path):
         assert not [letter for letter in text if not letter.isprintable() and letter != "\n"]
     unescaped = re.sub(r"\\.", "", summary.markdown().replace("`uv run run_all.py`", ""))
     assert not set(unescaped) & set("<[]`$@~&")
+    assert not re.search(r"(?<!\w)_|_(?!\w)", unescaped)
     assert {line.count("|") for line in unescaped.splitlines() if line.startswith("|")} == {6}
     assert len(re.findall("^#", unescaped, re.MULTILINE)) == 1
     card.draw(summary, tmp_path / "card.png")  # no formula in it that cannot be read
