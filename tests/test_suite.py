@@ -125,12 +125,13 @@ def test_the_output_is_read_line_by_line(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to pass on")
-def test_a_signal_is_passed_on(tmp_path):
-    code = "import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(50)"
+def test_a_signal_is_passed_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "PATIENCE", 5.0)  # then it is ended by SIGTERM
+    code = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(50)"
     with Interrupt() as interrupt:
         ended, _ = run(code, process.Log(tmp_path / "log"), interrupt)
-        assert interrupt.caught == signal.SIGTERM
-    assert ended.status == -signal.SIGTERM
+        assert interrupt.caught == signal.SIGINT
+    assert ended.status == -signal.SIGINT
 
 
 # ---- The file for --resume ----
