@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 import run_all
-from speed_test.suite import saved
-from tests.conftest import rows
+from speed_test.suite import before, saved, shares
+from tests.conftest import ROOT, rows
 from tests.made_suite import is_alive, start, write
 
 SEVEN = tuple("abcdefg")
@@ -103,6 +103,24 @@ def test_ctrl_c_in_the_third_of_seven_and_going_on(tmp_path):
     status, _, err = ended(start(folder, "--budget=3m", "--resume", cwd=tmp_path))
     assert (status, err.count("\n")) == (2, 1)
     assert "has no suite that was ended early" in err
+
+
+def test_a_test_that_hangs_is_ended(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    write(folder, "hangs", step="time.sleep(1000)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(sys, "argv", ["run_all.py", "--budget=15s"])
+    monkeypatch.setattr(shares, "MARGIN", (1.0, 0.0))
+    monkeypatch.setattr(shares, "FIRST_OVERHEAD", 14.0)
+    monkeypatch.setattr(before, "SECONDS_OF_A_LOOK", 0.0)
+    with pytest.raises(SystemExit) as ended:
+        run_all.main(folder)
+    out = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 1
+    assert "plain_hangs: failed: it hung, and was ended after" in out
+    assert "Nothing was measured" in out
 
 
 @pytest.fixture

@@ -201,10 +201,11 @@ class Suite:
         elif outcome.status == "stopped":
             found = f"stopped{': ' if found else ''}{found}"
         screen.say_sentence(f"{test.name}: {found}", indent=2)
-        if outcome.status != "stopped" and (ended.status or outcome.status == "failed"):
+        self.has_failed |= outcome.status == "failed"
+        # 1: it has measured nothing this time, which a resumed test need not.
+        if outcome.status == "measured" and (ended.hung or ended.status not in (0, 1)):
             self.has_failed = True
-            if outcome.status == "measured":
-                screen.warn(f"{test.name} did not end well: {_last_words(test, log, ended)}")
+            screen.warn(f"{test.name} did not end well: {_last_words(test, log, ended)}")
 
 
 def _last_words(test: SpeedTest, log: process.Log, ended: process.Ended) -> str:
