@@ -4,6 +4,7 @@ At each batch size: warm up, measure the compute limit, bring the model back to 
 between two readings of `time.perf_counter()`. Both are taken when the device has nothing left to do.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -246,12 +247,14 @@ class Clock:
 
     def compute_limit(self, step: Callable[..., Any], batch: "Batch") -> float:
         """Samples per second of `step` on one batch that stays on the device: no epoch can be faster."""
+        most = self.pace.seconds_for_limit if self.pace else math.inf
         with working(f"batch size {self.batch_size}, measuring the compute limit"):
             steps = 1
             rates: list[float] = []
 
             def enough() -> float:
-                return COMPUTE_SECONDS if len(rates) >= COMPUTE_BLOCKS else COMPUTE_MOST_SECONDS
+                wanted = COMPUTE_SECONDS if len(rates) >= COMPUTE_BLOCKS else COMPUTE_MOST_SECONDS
+                return min(wanted, most) if rates else wanted
 
             self.wait()
             begin = time.perf_counter()

@@ -26,6 +26,7 @@ class Pace:
         self._costs = costs
         self._now = now
         self._may_reach_end = True
+        self._limit_seconds = 0.0
         self.overhead = 0.0
 
     @property
@@ -99,6 +100,12 @@ class Pace:
                 return options.changed(time_limit=following.time_limit), False, ""
         is_much = self._done < self._most and left > MUCH * self._planned_seconds
         return options, True, f"{left:,.0f} s are left, too few for another epoch" if is_much else ""
+
+    @property
+    def seconds_for_limit(self) -> float:
+        """The most that measuring the compute limit may take: where steps turn out far slower than those of the
+        warm-up, half of what is left before the first epoch, and all of it after the last."""
+        return self.left if self._limit_seconds else self.left / 2
 
     @property
     def has_time_for_limit(self) -> bool:

@@ -12,8 +12,8 @@ from speed_test.resume import Found
 TAIL_SECONDS = 1.0  # from the last word of a child to its end, as long as none has been measured
 SUMMARY_SECONDS = 0.3  # for what is said at the end of a run
 MUCH = 0.1  # of the budget: that it is left is worth a sentence
-LATE = 0.05  # of the budget, but at least...
-LATE_SECONDS = 2  # ...so long may a silent child live on after its end
+LATE = 0.03  # of the budget, but at least...
+LATE_SECONDS = 1  # ...so long may a silent child live on after its end; ending it may take two seconds more
 
 
 class Timetable:
