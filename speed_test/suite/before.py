@@ -14,9 +14,9 @@ SECONDS_OF_A_LOOK = 2.0  # at other programs
 def say_plan(suite: Suite) -> None:
     """Print which tests will run, what they measure, and how long each gets."""
     tests, left = suite.to_do(), suite.left()
-    time_of_all = "as long as they take" if left is None else f"in {time_text(left)}"
+    time_of_all = ", each as long as it takes" if left is None else f" in {time_text(left)}"
     each = f", about {time_text(left / len(tests))} each" if left is not None and len(tests) > 1 else ""
-    screen.say(f"\n{screen.count(len(tests), 'speed test')} {time_of_all}{each}")
+    screen.say(f"\n{screen.count(len(tests), 'speed test')}{time_of_all}{each}")
     width = max(len(test.name) for test in tests)
     for test in tests:
         screen.say_sentence(f"  {test.name:{width}}  {test.says}", indent=width + 4)
