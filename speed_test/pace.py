@@ -65,17 +65,17 @@ class Pace:
         rate: float,
         batch_size: int,
         samples: int,
-        warmup_seconds: float,
-        limit_seconds: float,
+        warm_up: float,
+        limit: float,
     ) -> "Options":
         """The options with as many epochs of so many `samples` as fit, and a time limit.
 
-        `rate` is the compute limit in samples per second. The warm-up took `warmup_seconds`, the limit `limit_seconds`.
+        `rate` is the compute limit in samples per second. Warm-up and limit took `warm_up` and `limit` seconds.
         """
         now, step = self._now(), batch_size / rate
-        self.overhead = now - self._share.started - warmup_seconds - limit_seconds
+        self.overhead = now - self._share.started - warm_up - limit
         self._step, self._most = step, options.epochs
-        self._limit_seconds = self._reserve = limit_seconds
+        self._limit_seconds = self._reserve = limit
         least = now + budget.FEWEST_STEPS * step + self._reserve
         self._deadline = budget.deadline_of(self._share, least, rate, self.overhead, self._costs)
         if self._left_of_share < self._reserve + step:

@@ -142,6 +142,46 @@ def test_a_first_step_that_only_compiles_is_given_another_chance():
         pace(150).needs_another_step([800.0])
 
 
+def test_a_child_keeps_time_for_the_compute_limit_after_the_last_epoch():
+    now = [0.0]
+    pace = Pace(Share(0, 100, 200), COSTS, now=lambda: now[0])
+
+    def plan(pace):
+        return pace.plan_epochs(Options(epochs=5), rate=100, batch_size=10, samples=100_000, warm_up=1, limit=4)
+
+    options = plan(pace)
+    assert (options.epochs, options.time_limit) == (3, pytest.approx(96 / 3 - 0.05))
+    now[0] = 36
+    options, is_last, _ = pace.plan_next(options, is_whole=False)
+    assert (is_last, options.time_limit) == (False, pytest.approx(60 / 2 - 0.05))
+    now[0] = 96
+    assert pace.plan_next(options, is_whole=False)[1:] == (True, "")
+    now[0] = 0
+    # Too little for that: it is left out, and all of the time goes to the steps.
+    assert plan(Pace(Share(0, 2, 3), COSTS, now=lambda: now[0])).time_limit == pytest.approx(3 - 0.05)
+
+
+def test_a_child_goes_on_beyond_its_deadline_only_for_the_least_or_if_nothing_can_follow():
+    def deadline(following, least=8.0):
+        return budget.deadline_of(Share(0, 10, 60, following), least, rate=10, overhead=5, costs=COSTS)
+
+    assert deadline(None) == 10
+    assert deadline(None, least=20) == 20
+    assert deadline(None, least=90) == 60
+    # A step of 19 takes 1.9 s, and 23 steps 43.7 s: with 5 s to start, that begins after 10 s and ends before 60.
+    assert (deadline(19), deadline(20)) == (10, 60)
+    assert deadline(19, least=12) == 60
+
+
+def test_the_share_of_the_first_child(monkeypatch):
+    monkeypatch.setattr(timetable, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    options = Options(batch_sizes=SIZES, has_chosen_sizes=False, budget=90.3, runs=1, epochs=5)
+    table = timetable.Timetable(options, 1000.0, resume.NOTHING, None)
+    size, of_child = next(table.of_run(1))
+    assert (size, of_child.share) == (16, Share(1000, 1029, 1089, 32))
+    assert 1090 < table.child_has_to_end < 1095
+
+
 def test_pieces_are_made_so_short_that_ten_fit():
     assert budget.most_things(left=120, first=2, each=0.1, items=100) == 1 + 100
     assert budget.most_things(left=120, first=2, each=0.1, items=3) == 1 + 380
