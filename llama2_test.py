@@ -40,6 +40,7 @@ REPOSITORY = "TheBloke/Llama-2-7B-Chat-GGUF"
 FILE = "llama-2-7b-chat.Q4_0.gguf"
 SYNTHETIC_FILE = f"synthetic_{FILE}"
 PROMPT_IS_READ = None  # what the generation yields before its tokens
+SHORTER = (500, 200, 100, 50, 20)  # how many tokens answers have with --budget, if more would take too long
 
 EXPERIMENT = Experiment(
     name="llama2",
@@ -47,6 +48,7 @@ EXPERIMENT = Experiment(
     model="llama-2-7b-chat.Q4_0",
     real_data="Llama 2",
     results="results_llama2",
+    memory_gb=4.5,
     row_is="answer",
     figure="tokens_per_second",
     unit="tokens per second (answer by total time)",
@@ -124,7 +126,8 @@ def describe(options: Options) -> Experiment:
     model = llamacpp.inspect_model(load_data(options), questions)
     model.require_room(questions, options.max_tokens, CONTEXT)
     times = "once" if options.num_times_per_question == 1 else f"{options.num_times_per_question} times"
-    asked = f"{count(len(questions), 'question')}, {times} each, {options.max_tokens} tokens an answer"
+    most = "up to " if options.budget else ""
+    asked = f"{most}{count(len(questions), 'question')}, {times} each, {most}{options.max_tokens} tokens an answer"
     weights = "random weights (synthetic)" if options.data == "synthetic" else "real"
     facts = {**model.facts(options), "context": CONTEXT}
     return replace(EXPERIMENT, model=model.name, facts=facts, header=f"{model.summary(weights)}\n{asked}")
@@ -138,6 +141,7 @@ def generation(batch_size: None, options: Options) -> Repeats:
     model = llamacpp.open_model(load_data(options), CONTEXT, options)
     prompts = {question: model.prompt(question) for question in QUESTIONS[: options.num_questions]}
     answered: list[str] = []
+    length = options.max_tokens
     asked = [(question, number) for question in prompts for number in range(1, options.num_times_per_question + 1)]
     letters = codecs.getincrementaldecoder("utf-8")("replace")  # a token may end in the middle of a letter
 
@@ -147,10 +151,19 @@ def generation(batch_size: None, options: Options) -> Repeats:
         yield PROMPT_IS_READ
         token = model.sample()
         yield token
-        for _ in range(options.max_tokens - 1):
+        for _ in range(length - 1):
             model.decode([token])
             token = model.sample()
             yield token
+
+    def fit(most: int) -> int:
+        """Make answers so short that generation yields no more than `most` things, but of a usual length."""
+        nonlocal length
+        shorter = [tokens for tokens in SHORTER if tokens < length]
+        length = next((tokens for tokens in (length, *shorter) if 1 + tokens <= most), min([length, *shorter]))
+        if length < options.max_tokens:
+            say(f"Answers have {length} tokens, for there is no time for more of {options.max_tokens}")
+        return 1 + length
 
     def show(item: tuple[str, int]) -> Iterator[int | None]:
         """The same, and print the answer as it comes."""
@@ -193,12 +206,12 @@ def generation(batch_size: None, options: Options) -> Repeats:
         return f"{question:40} {row['question_iter']}: {rate} tokens/s, first after {first:.2f} s"
 
     def after() -> str:
-        tokens = len(answered) * options.max_tokens
+        tokens = len(answered) * length
         return f"\n{count(len(answered), 'answer')} to {count(len(set(answered)), 'question')}, {tokens:,} tokens"
 
     work = show if options.stream_output else answer
     bar = {"yields": 1 + options.max_tokens, "unit": "tokens", "quiet": options.stream_output}
-    return Repeats(work, asked, row=row, rewind=model.reset, line=line, after=after, **bar)
+    return Repeats(work, asked, row=row, rewind=model.reset, line=line, after=after, fit=fit, **bar)
 
 
 if __name__ == "__main__":

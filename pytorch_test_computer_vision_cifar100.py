@@ -41,6 +41,7 @@ EXPERIMENT = Experiment(
     samples=50_000,
     samples_are="images of 32x32",
     results="results_pytorch_cv",
+    memory_gb=1.2,
     epochs=5,
     switches=("precision", "compile", "channels_last", "processes"),
     batch_sizes=(16, 32, 64, 128, 256, 512, 1024),

@@ -54,6 +54,7 @@ EXPERIMENT = Experiment(
     samples=25_000,
     samples_are="reviews of 512 tokens",
     results="results_pytorch_nlp",
+    memory_gb=2.5,
     epochs=3,
     switches=("precision", "compile", "processes"),
     batch_sizes=(16, 32, 64, 128, 256, 512),

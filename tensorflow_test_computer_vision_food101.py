@@ -51,6 +51,7 @@ EXPERIMENT = Experiment(
     samples=75_750,
     samples_are="JPEGs, resized to 224x224",
     results="results_tensorflow_cv",
+    memory_gb=4.5,
     epochs=3,
     switches=("precision", "compile", "channels_last", "processes"),
     batch_sizes=(32, 64, 128),

@@ -52,6 +52,7 @@ EXPERIMENT = Experiment(
     samples=25_000,
     samples_are="reviews of 200 tokens",
     results="results_tensorflow_nlp",
+    memory_gb=1.1,
     epochs=3,
     switches=("precision", "compile", "processes"),
     batch_sizes=(16, 32, 64, 128),

@@ -43,10 +43,10 @@ def sentences(rows: Sequence[Row], earlier: Sequence[Row], options: Mapping[str,
     """The sentences under the table of a run.
 
     `rows` are all rows of this run, also those that say why something did not work, and `earlier` those that were in
-    the CSV before. `options` are those of the command line that the test has: runs, until, time_limit, max_steps,
-    epochs. One that is missing there is never proposed.
+    the CSV before. `options` are those of the command line that the test has: runs, until, budget, time_limit,
+    max_steps, epochs. One that is missing there is never proposed.
     """
-    sizes = _by_size([row for row in rows if row.get("status") == "ok"])
+    sizes = by_size([row for row in rows if row.get("status") == "ok"])
     if not sizes:
         return []
     return [
@@ -62,7 +62,7 @@ def sentences(rows: Sequence[Row], earlier: Sequence[Row], options: Mapping[str,
     ]
 
 
-def _by_size(done: Sequence[Row]) -> dict[float | None, list[Row]]:
+def by_size(done: Sequence[Row]) -> dict[float | None, list[Row]]:
     """The rows of each batch size; of a test without batch sizes all of them, at None."""
     found: dict[float | None, list[Row]] = {}
     for row in done:
@@ -93,9 +93,7 @@ def _lost(sizes: Mapping[float | None, list[Row]]) -> list[str]:
         share = _share_of_limit(rows)
         if share is None or share >= NEAR_THE_LIMIT:
             continue
-        # A GPU works on while the next batch is waited for, so no more was lost than what is missing of the limit.
-        part = min(_waiting(rows), 1 - share)
-        if part > WAITED:
+        if part := lost_to_data(rows):
             waited[size] = part
         for fault in filter(_slows, faults(rows)):
             others.setdefault(fault.text, []).append(size)
@@ -104,6 +102,16 @@ def _lost(sizes: Mapping[float | None, list[Row]]) -> list[str]:
         parts = [f"{part:.0%} of the time{_at([size], ' at ')}" for size, part in waited.items()]
         found.append(f"Waiting for data took {_list(parts)}.")
     return found + [f"Below the compute limit{_at(at, ' at ')}: {cause}." for cause, at in others.items()]
+
+
+def lost_to_data(rows: Sequence[Row]) -> float:
+    """The part of the time that waiting for data cost at a batch size; 0 if that was little, or is not known."""
+    share = _share_of_limit(rows)
+    if share is None or share >= NEAR_THE_LIMIT:
+        return 0.0
+    # A GPU works on while the next batch is waited for, so no more was lost than what is missing of the limit.
+    part = min(_waiting(rows), 1 - share)
+    return part if part > WAITED else 0.0
 
 
 def _slows(fault: Fault) -> bool:
@@ -127,20 +135,26 @@ def _waiting(rows: Sequence[Row]) -> float:
     return math.fsum(number(row, "data_wait_seconds") or 0 for row in rows) / measured if measured else 0.0
 
 
-def _small_batches(sizes: Mapping[float | None, list[Row]]) -> list[str]:
-    """The batch sizes whose own compute limit is far below that of the best larger one."""
+def small_batches(sizes: Mapping[float | None, Sequence[Row]]) -> tuple[dict[float, float], float | None]:
+    """The batch sizes whose own compute limit is far below that of the best larger one: by which part it is, and that
+    larger size (None if there are none)."""
     limits = {}
     for size, rows in sizes.items():
         found = [limit for row in rows if (limit := number(row, "compute_samples_per_second"))]
         if size is not None and found:
             limits[size] = statistics.median(found)
     if len(limits) < 2:
-        return []
+        return {}, None
     best = max(limits, key=lambda size: limits[size])
     small = [size for size in sorted(limits) if size < best and limits[size] < SMALL * limits[best]]
+    return {size: 1 - limits[size] / limits[best] for size in small}, best if small else None
+
+
+def _small_batches(sizes: Mapping[float | None, list[Row]]) -> list[str]:
+    small, best = small_batches(sizes)
     if not small:
         return []
-    below = _list([f"{1 - limits[size] / limits[best]:.0%}" for size in small])
+    below = _list([f"{part:.0%}" for part in small.values()])
     names = _list([f"{size:.0f}" for size in small])
     return [f"Small batches: even the compute limit of {names} is {below} below that of {best:.0f}."]
 
@@ -256,7 +270,7 @@ def _surer(sizes: Mapping[float | None, list[Row]], options: Mapping[str, object
     runs = number(options, "runs")
     found = []
     if blocks:
-        if hint := _for_more_blocks(options):
+        if hint := _for_more_blocks(options, sizes):
             are = "is" if min(blocks) == 1 else "are"
             found.append(f"{screen.count(min(blocks), 'block')} {are} too few to tell: {hint}.")
     elif until and "epochs" in options and widest > (0.03 if runs and runs < 3 else 0.01):
@@ -267,8 +281,11 @@ def _surer(sizes: Mapping[float | None, list[Row]], options: Mapping[str, object
     return found
 
 
-def _for_more_blocks(options: Mapping[str, object]) -> str:
+def _for_more_blocks(options: Mapping[str, object], sizes: Mapping[float | None, list[Row]]) -> str:
     limit, epochs = number(options, "time_limit"), number(options, "epochs")
+    wanted = (epochs or math.inf) * (number(options, "runs") or 1)
+    if options.get("budget") and any(_is_cut_short(rows, wanted) for rows in sizes.values()):
+        return "a longer --budget gives more"
     if options.get("max_steps"):
         return "measure without --max_steps"
     if limit and limit < 60:
@@ -276,3 +293,8 @@ def _for_more_blocks(options: Mapping[str, object]) -> str:
     if epochs and "until" in options and not options["until"]:
         return "--until=2% --epochs=50 goes on until there are enough"
     return "--epochs=10 gives more" if epochs and epochs < 10 else ""
+
+
+def _is_cut_short(rows: Sequence[Row], wanted: float) -> bool:
+    """Whether there are fewer epochs than `wanted`, or only parts of some."""
+    return len(rows) < wanted or any(text(row, "estimated") == "True" for row in rows)

@@ -62,8 +62,18 @@ def _cooldown(text: str) -> float | str:
     return text if text == "auto" else _seconds(text)
 
 
+def _duration(text: str) -> float:
+    parts = DURATION.fullmatch(text.strip())
+    if not parts:
+        return _seconds(text)
+    return _seconds(str(sum(float(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True))))
+
+
+DURATION = re.compile(r"(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s)?")
+
 seconds = argument(_seconds, "a number of seconds above 0")
 percent = argument(_percent, "a percentage above 0 and below 100, such as 2%")
+duration = argument(_duration, "a time above 0, such as 45s, 10m, 1h30m or 900 (seconds)")
 cooldown = argument(_cooldown, "a number of seconds above 0, or auto")
 
 

@@ -36,6 +36,7 @@ OUT_OF_MEMORY = (
 
 KILL = 9  # signal.SIGKILL, which Windows does not have
 SECONDS_OF_A_STOP = 5  # between two looks at a child, which are a tenth of a second apart
+SECONDS_OF_SILENCE = 2  # of a child whose time is over
 SECONDS_TO_NAME = 120  # without a sign of life, until the user is told
 SECONDS_TO_EXIT = 30  # for a child that is done, to shut down its driver and its workers
 SECONDS_TO_END = 2  # for a child that is stopped, to clean up before it is killed
@@ -70,6 +71,8 @@ class Child:
         self._pulse = context.RawValue("Q", 0)
         self._interrupt = interrupt
         self._stall_timeout = stall_timeout
+        self.has_to_end: float | None = None  # the time.monotonic() after which silence is no longer borne, if any
+        self.seconds_of_ending = 0.0  # from the last message to the end
         self._seen = (0, time.monotonic())
         self._looked = time.monotonic()
         self._named = False
@@ -129,6 +132,7 @@ class Child:
             raise
         finally:
             _end(self._process)
+            self.seconds_of_ending = time.monotonic() - self._seen[1]
 
     def _check_for_life(self) -> None:
         """Warn of a child that shows no sign of life, and end it after the limit."""
@@ -138,7 +142,11 @@ class Child:
             self._seen = (self._pulse.value, time.monotonic())
             self._named = False
             return
-        silent = time.monotonic() - since
+        silent = self._looked - since
+        if self.has_to_end and self._looked > self.has_to_end and silent > SECONDS_OF_SILENCE:
+            self._raised = "failed", f"showed no progress for {screen.duration(silent)}, and --budget was used up"
+            _end(self._process)
+            return
         if self._has_to_stop and silent >= SECONDS_STOPPED and self._is_suspended():
             self._raised = "failed", f"was stopped by a signal for {screen.duration(silent)}, while others waited"
             _end(self._process)

@@ -4,24 +4,27 @@ At each batch size: warm up, measure the compute limit, bring the model back to 
 between two readings of `time.perf_counter()`. Both are taken when the device has nothing left to do.
 """
 
-import itertools
+import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from speed_test import screen, steady, switches
-from speed_test.epoch import Epoch, now_in_utc, stopped_seconds, stops
+from speed_test import switches
+from speed_test.budget import Costs
+from speed_test.epoch import Epoch
 from speed_test.experiment import TrainingStep
 from speed_test.group import Group
-from speed_test.screen import progress_bar, working
+from speed_test.pace import Pace
+from speed_test.pieces import time_repeats
+from speed_test.screen import working
 from speed_test.trial import try_out
 from speed_test.until import Until
 
 if TYPE_CHECKING:
     from speed_test.command_line import Options
-    from speed_test.experiment import Batch, Epochs, Experiment, Repeats
+    from speed_test.experiment import Batch, Epochs, Experiment
     from speed_test.frameworks.base import Framework
 
 # The first steps choose kernels, compile graphs and grow memory pools. From the fourth on, steps of ResNet50
@@ -38,14 +41,21 @@ COMPUTE_MOST_SECONDS = 300
 BLOCK_SECONDS = 0.2
 
 
+def costs() -> Costs:
+    """What comes before the first epoch, for --budget."""
+    return Costs(WARMUP_STEPS, WARMUP_SECONDS, COMPUTE_BLOCKS, COMPUTE_SECONDS)
+
+
 class Clock:
     """Times the work of one batch size (None: of a test without batch sizes), and sends a row for each epoch or piece.
 
     `send(kind, content)` takes "rate" (samples per second of the compute limit) once, "begin" before each epoch or
     piece, "row" (a dict of columns) after it, and "say" (a line of text) at any time. It returns when the parent has
     dealt with it. The last row of a batch size comes as "held", and as soon as the rest of its columns is known, these
-    come as "rest".
+    come as "rest". With --budget, "plan" (a dict) follows "rate".
     """
+
+    time_repeats = time_repeats
 
     def __init__(
         self,
@@ -68,10 +78,12 @@ class Clock:
             self.shared |= switches.columns(experiment.switches, options, experiment.precision)
         self.processes = self.group.size  # that train together
         self.rate: float | None = None  # the compute limit, once it is measured
+        self.compile_seconds = 0.0
         self._measure_limit: Callable[[], float] | None = None
         self.until = Until(options.until, experiment.row_is, batch_size)
         for rates in options.done_rates:
             self.until.enough(rates, is_last=False)
+        self.pace = Pace(options.share, costs()) if options.share else None
         self.send = send
         # Shows the parent that work goes on; see child.Send.
         self.alive: Callable[[], None] = getattr(send, "alive", lambda: None)
@@ -112,6 +124,8 @@ class Clock:
         """Measure the compute limit `once_more`, after the last epoch: a machine that has slowed down shows. That
         trains the model further, so it is left out if the model is to be used afterwards."""
         self.group.meet()  # rank 0's last row was dealt with
+        if self.pace and not self.pace.has_time_for_limit:
+            once_more = False
         after = self._measure_limit() if self._measure_limit and once_more else None
         self.send("rest", {} if after is None else {"compute_samples_per_second_after": after})
 
@@ -162,13 +176,24 @@ class Clock:
         self.group.meet()  # one may have read its data much later
         if self.options.trial is not None:
             return try_out(self, step, self.options.trial)
-        self.shared["warmup_seconds"] = self.warm_up(step.run, self.shapes(step.first, step.samples))
+        shapes = self.shapes(step.first, step.samples)
+        warmup_seconds = self.warm_up(step.run, shapes[:1] if self.pace else shapes)
         self._measure_limit = partial(self.compute_limit, step.run, step.first)
+        start = time.perf_counter()
         self.rate = self._measure_limit()
+        limit_seconds = time.perf_counter() - start
+        if self.pace and self.pace.may_reach_end(step.samples / self.rate):
+            warmup_seconds += self.warm_up(step.run, shapes[1:])
+        self.shared["warmup_seconds"] = warmup_seconds
         self.shared["compute_samples_per_second"] = self.rate
         self.count_operations(step)  # after the warm-up, which would lack what the first use of the framework takes
         step.rewind()
         self.send("rate", self.rate)
+        if self.pace:
+            self.options = self.pace.plan_epochs(
+                self.options, self.rate, len(step.first[0]), step.samples, warmup_seconds, limit_seconds
+            )
+            self.send("plan", {"epochs": self.options.epochs, "overhead": self.pace.overhead})
 
     def count_operations(self, step: TrainingStep) -> None:
         """Note how many floating-point operations a sample takes."""
@@ -209,22 +234,27 @@ class Clock:
                     seconds.append(time.perf_counter() - last)
                     last += seconds[-1]
                     # After a step that was compiled there has to be one that only trains.
-                    only_compiled = self.shared.get("compiled") and len(seconds) == 1
-                    if self.group.agreed(last - since > WARMUP_SECONDS and not only_compiled):
+                    one_more = self.shared.get("compiled") and len(seconds) == 1
+                    if self.pace:
+                        one_more = self.pace.needs_another_step(seconds) or one_more
+                    if self.group.agreed(last - since > WARMUP_SECONDS and not one_more):
                         break
                 compiling += seconds[0] - seconds[-1]
             if self.shared.get("compiled"):
-                self.shared["compile_seconds"] = max(compiling, 0.0)
+                self.compile_seconds += max(compiling, 0.0)
+                self.shared["compile_seconds"] = self.compile_seconds
             return time.perf_counter() - start
 
     def compute_limit(self, step: Callable[..., Any], batch: "Batch") -> float:
         """Samples per second of `step` on one batch that stays on the device: no epoch can be faster."""
+        most = self.pace.seconds_for_limit if self.pace else math.inf
         with working(f"batch size {self.batch_size}, measuring the compute limit"):
             steps = 1
             rates: list[float] = []
 
             def enough() -> float:
-                return COMPUTE_SECONDS if len(rates) >= COMPUTE_BLOCKS else COMPUTE_MOST_SECONDS
+                wanted = COMPUTE_SECONDS if len(rates) >= COMPUTE_BLOCKS else COMPUTE_MOST_SECONDS
+                return min(wanted, most) if rates else wanted
 
             self.wait()
             begin = time.perf_counter()
@@ -264,7 +294,10 @@ class Clock:
         """Send the row of an epoch that is over; return whether another one is to follow."""
         row = epoch.row(train_loss)
         is_last = epoch.number == self.epoch_numbers()[-1]
-        why = self.until.enough(epoch.rates, is_last)
+        # Without --budget it is worth a line that the last epoch was not enough.
+        why = self.until.enough(epoch.rates, is_last and not self.pace)
+        if self.pace and not why:
+            self.options, is_last, why = self.pace.plan_next(self.options, is_whole=not row["estimated"])
         is_last = self.group.agreed(is_last or bool(why))
         self.send_row(row, is_last)
         if why:
@@ -274,85 +307,3 @@ class Clock:
     def epoch(self, number: int, samples: int) -> Epoch:
         """Epoch `number` (from 1) over `samples` samples, not started yet."""
         return Epoch(self, number, samples)
-
-    # ---- Repeats ----
-
-    def time_repeats(self, repeats: "Repeats") -> None:
-        """Warm up on the first item, then do and time the work of each."""
-        warmup_seconds = self._warm_up_repeats(repeats)
-        items = [
-            (number, item) for number, item in enumerate(repeats.items, start=1) if not self._is_done(number, item)
-        ]
-        total = len(items) * repeats.yields
-        with progress_bar(self.experiment.model, total, repeats.unit, repeats.quiet) as bar:
-            for number, item in items:
-                if repeats.rewind:
-                    repeats.rewind()
-                self.begin()
-                started_at = now_in_utc()
-                yielded: list[Any] = []
-                seconds: list[float] = []
-                stops_before = stops()
-                self.wait()
-                start = time.perf_counter()
-                for thing in _things(repeats.work, item):
-                    seconds.append(time.perf_counter() - start)
-                    yielded.append(thing)
-                    bar.update()
-                    self.alive()
-                self.wait()
-                seconds.append(time.perf_counter() - start)
-                if repeats.row:
-                    row = repeats.row(item, yielded, seconds)
-                else:
-                    row = self._row_of_a_piece(number, seconds[-1]) | {"warmup_seconds": warmup_seconds}
-                row["suspended_seconds"] = stopped_seconds(seconds, after_signal=stops() != stops_before)
-                row = {**self.shared, "status": "ok", "started_at": started_at, **row}
-                self.send_row(row)
-                self.say(repeats.line(row) if repeats.line else self._line(row, number, len(repeats.items)))
-                if why := self.until.enough(self._rate_of(row), number == items[-1][0]):
-                    self.say(why)
-                    break
-
-    def _rate_of(self, row: dict) -> list[float]:
-        """The rate of a piece of work, which is a block."""
-        figure = row.get(self.experiment.figure)
-        return [steady.as_rate(figure, self.experiment.better)] if figure else []
-
-    def _is_done(self, number: int, item: Any) -> bool:
-        """Whether --resume has found the row of an item: a tuple by its values, anything else by its number."""
-        return (tuple(map(str, item)) if isinstance(item, tuple) else ("", str(number))) in self.options.done
-
-    def _warm_up_repeats(self, repeats: "Repeats") -> float:
-        with working("Warming up"):
-            start = time.perf_counter()
-            if repeats.rewind:
-                repeats.rewind()
-            for _ in itertools.islice(_things(repeats.work, repeats.items[0]), repeats.warm_up_yields):
-                pass
-            self.wait()
-            return time.perf_counter() - start
-
-    def _line(self, row: dict, number: int, pieces: int) -> str:
-        figure = screen.number(row[self.experiment.figure])
-        return f"{self.experiment.row_is} {number} of {pieces}: {figure} {self.experiment.unit}"
-
-    def _row_of_a_piece(self, number: int, seconds: float) -> dict:
-        samples = self.experiment.samples
-        return {
-            "epoch": number,
-            "epoch_seconds": seconds,
-            "samples_per_second": samples / seconds if samples else None,
-            "estimated": False,
-            "measured_seconds": seconds,
-            "measured_samples": samples or None,
-        }
-
-
-def _things(work: Callable[[Any], Any], item: Any) -> Iterator[Any]:
-    """What the work yields; of work that is no generator, its result."""
-    result = work(item)
-    if isinstance(result, Iterator):
-        yield from result
-    else:
-        yield result

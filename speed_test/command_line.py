@@ -7,24 +7,15 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from speed_test.arguments import (
-    argument,
-    batch_sizes,
-    cooldown,
-    existing_file,
-    one_of,
-    percent,
-    prices,
-    processes,
-    quoted,
-    seconds,
-    whole_number,
-)
+from speed_test import flags
+from speed_test.arguments import argument, existing_file, one_of, prices, quoted, whole_number
 from speed_test.experiment import Experiment
 from speed_test.screen import reason
-from speed_test.switches import PRECISIONS
+
+if TYPE_CHECKING:
+    from speed_test.budget import Share
 
 __all__ = [
     "BadInput",
@@ -68,6 +59,10 @@ class Options(argparse.Namespace):
     channels_last: bool
     best: bool
     processes: int | str
+    budget: float | None  # seconds
+    prepare: bool
+    has_chosen_sizes: bool  # by --batch_sizes
+    share: "Share | None"  # of --budget, in a child
     # For --best, in a child: None, or how many steps' losses are compared (0: of float32, which the others are compared
     # with). And how long a step of float32 takes, where that is known.
     trial: int | None
@@ -115,151 +110,8 @@ class Parser(argparse.ArgumentParser):
 def make_parser(experiment: Experiment, description: str) -> Parser:
     """The parser of a speed test; `description` heads its --help."""
     parser = Parser.of(description)
-    if experiment.batch_sizes:
-        _add_training_options(parser, experiment)
-    else:
-        parser.set_defaults(epochs=1, batch_sizes=(), max_steps=None, time_limit=None)
-    _add_switches(parser, experiment.switches)
-    _add_data_options(parser, experiment.real_data)
-    parser.add_argument(
-        "--device",
-        type=one_of("auto", "mps", "cuda", "cpu"),
-        default="auto",
-        metavar="NAME",
-        help="mps (Apple GPU), cuda (NVIDIA GPU), cpu, or auto: the first of these there is (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="leave out what the CSV already has from the same machine, data, versions and code",
-    )
-    parser.add_argument(
-        "--stall_timeout",
-        type=seconds,
-        default=1800.0,
-        metavar="SECONDS",
-        help="end a batch size in which no step has ended for so long (default: 1800)",
-    )
-    _add_options_of_trust(parser, experiment.row_is)
-    parser.set_defaults(done=frozenset(), done_rates=[], trial=None, trial_seconds=0.0)
+    flags.add(parser, experiment)
     return parser
-
-
-def _add_options_of_trust(parser: Parser, row_is: str) -> None:
-    """Add the options that make a figure surer; `row_is` is what a row measures."""
-    parser.add_argument(
-        "--runs",
-        type=whole_number(1),
-        default=1,
-        metavar="N",
-        help="repeat all of it so many times in fresh processes, which differ more than what one process measures "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--until",
-        type=percent,
-        metavar="PERCENT",
-        help=f"stop before the last {row_is} once the figure is sure to so many percent, such as 2%%, or can get no "
-        "surer",
-    )
-    parser.add_argument(
-        "--cooldown",
-        type=cooldown,
-        metavar="SECONDS",
-        help="rest so long before the next batch size and run; auto: until the machine is as cool as at the start, "
-        "5 minutes at most",
-    )
-
-
-def _add_switches(parser: Parser, offered: tuple[str, ...]) -> None:
-    """Add the options that say how the work is done, as far as a test has them; the others keep their defaults."""
-    parser.set_defaults(precision=PRECISIONS[0], compile=False, channels_last=False, best=False, processes=1)
-    if "precision" in offered:
-        parser.add_argument(
-            "--precision",
-            type=one_of(*PRECISIONS),
-            metavar="TYPE",
-            help=f"numbers that most of the work is done in: {', '.join(PRECISIONS)} (default: %(default)s)",
-        )
-    if "compile" in offered:
-        parser.add_argument("--compile", action="store_true", help="compile the training step before it is timed")
-    if "channels_last" in offered:
-        parser.add_argument(
-            "--channels_last",
-            action="store_true",
-            help="keep the colours of each pixel side by side in memory, in place of one plane for each",
-        )
-    if offered:
-        parser.add_argument(
-            "--best",
-            action="store_true",
-            help="try all that this device can do of these at each batch size, and measure with the fastest",
-        )
-    if "processes" in offered:
-        parser.add_argument(
-            "--processes",
-            type=processes,
-            metavar="N",
-            help="train in so many processes together, each with the whole batch size; all: one for each GPU "
-            "(default: %(default)s)",
-        )
-
-
-def _add_training_options(parser: Parser, experiment: Experiment) -> None:
-    whole = whole_number(1)
-    sizes = ", ".join(map(str, experiment.batch_sizes))
-    parser.add_argument(
-        "--epochs",
-        type=whole,
-        default=experiment.epochs,
-        metavar="N",
-        help=f"how many times to train on all {experiment.samples:,} samples at each batch size (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--batch_sizes",
-        type=batch_sizes(experiment.samples, experiment.smallest_batch),
-        default=experiment.batch_sizes,
-        metavar='"A, B"',
-        help=f'how many samples a training step takes; each size is timed on its own (default: "{sizes}")',
-    )
-    parser.add_argument(
-        "--max_steps",
-        type=whole,
-        metavar="N",
-        help="stop each epoch after N training steps and estimate the rest: for a quick look",
-    )
-    parser.add_argument(
-        "--time_limit",
-        type=seconds,
-        metavar="SECONDS",
-        help="stop each epoch after so many seconds and estimate the rest: for slow machines",
-    )
-
-
-def _add_data_options(parser: Parser, dataset: str) -> None:
-    """Add the options that say where data come from and where results go; `dataset` is the name of the real data."""
-    parser.add_argument(
-        "--data",
-        type=one_of("auto", "real", "synthetic"),
-        default="auto",
-        metavar="WHICH",
-        help=f"real: {dataset} itself, downloaded once; synthetic: made-up samples that cost the machine "
-        "the same work, in a CSV of their own; auto: real if it can be had, else synthetic (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--data_dir",
-        type=Path,
-        default=Path("data"),
-        metavar="FOLDER",
-        help="where downloaded data are kept (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--results_dir",
-        type=Path,
-        default=Path("results"),
-        metavar="FOLDER",
-        help="where the CSV goes (default: %(default)s)",
-    )
 
 
 def parse(
@@ -277,26 +129,12 @@ def parse(
     if add_options:
         add_options(parser)
     options = parser.parse_args(arguments)
-    _check_switches(parser, options)
+    flags.check(parser, options)
+    options.has_chosen_sizes = options.batch_sizes is not parser.get_default("batch_sizes")
+    if options.budget:
+        options.until = options.until or flags.UNTIL_OF_A_BUDGET
     _check_folders(parser, options, experiment.results)
     return options
-
-
-def _check_switches(parser: Parser, options: Options) -> None:
-    """Exit with status 2 if --best stands beside an option that it makes no sense with."""
-    if not options.best:
-        return
-    for flag, given in (
-        ("--precision", options.precision != PRECISIONS[0]),
-        ("--compile", options.compile),
-        ("--channels_last", options.channels_last),
-    ):
-        if given:
-            parser.error(f"--best: it tries {flag} itself; leave one of the two out")
-    if options.processes != 1:
-        parser.error("--best: it tries one process; measure with --processes and the options that it finds")
-    if options.resume:
-        parser.error("--best: it chooses anew each time, so there is nothing to --resume; leave one of the two out")
 
 
 def _check_folders(parser: Parser, options: Options, results: str) -> None:

@@ -18,6 +18,9 @@ class Experiment:
     "channels_last" and "processes"; the others are not on its command line. `real_data` is what readers call the real
     data (by default the data set's name), and `row_is` what a row measures.
 
+    `memory_gb` is how much memory the smallest batch size takes at least on a CPU (0: unknown). run_all.py leaves a
+    test out that cannot fit.
+
     `figure` is the column that machines are compared by, `unit` says what it counts, and `better` is "lower" or
     "higher". `columns` are those of the CSV (None: the ones of a training test).
 
@@ -42,6 +45,7 @@ class Experiment:
     precision: str = "float32"
     real_data: str = ""
     row_is: str = "epoch"
+    memory_gb: float = 0.0
     figure: str = "epoch_seconds"
     unit: str = "seconds per epoch"
     better: str = "lower"
@@ -129,6 +133,9 @@ class Repeats:
     The first item is worked on once before the clock starts, but only until `warm_up_yields` things have come.
     A progress bar counts `yields` things for each item, called `unit`; it is not shown if `quiet`. `line(row)`, if
     given, is what to print for a row. `after()`, if given, runs at the end, and returns a line to print.
+
+    `fit(most)`, if given, is called with --budget before the first piece that counts: it makes all pieces shorter, so
+    that each yields no more than `most` things if possible, and returns how many each yields now.
     """
 
     work: Callable[[Any], Any]
@@ -141,6 +148,7 @@ class Repeats:
     quiet: bool = False
     line: Callable[[dict[str, object]], str] | None = None
     after: Callable[[], str] | None = None
+    fit: Callable[[int], int] | None = None
 
 
 Timed = Epochs | KerasFit | Repeats

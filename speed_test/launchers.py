@@ -60,6 +60,8 @@ def place(experiment: Experiment, options: Options) -> Place | None:
         raise BadInput(f"no launcher sets {values}: start it by torchrun or accelerate launch")
     if options.processes != 1:
         raise BadInput(f"--processes: the launcher has started {size} processes already; leave one of the two out")
+    if options.budget:
+        raise BadInput("--budget: it is for one process; leave it out, or start the script without a launcher")
     if options.best:
         raise BadInput("--best: it tries one process; measure with the launcher and the options that it finds")
     _check_shares(experiment, options, size)

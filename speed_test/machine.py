@@ -69,7 +69,7 @@ def describe(device: Device) -> Machine:
     if device.type == "cuda":
         chip, gpu_cores, memory = device.name, device.gpu_cores, device.memory_bytes
     else:
-        chip, memory = apple.get("chip") or _cpu_name(), apple.get("memory_bytes") or _memory_bytes()
+        chip, memory = apple.get("chip") or _cpu_name(), apple.get("memory_bytes") or memory_limit()
         if device.type == "mps":
             gpu_cores = apple.get("gpu_cores")
     memory_gb = as_sold(memory)
@@ -256,7 +256,8 @@ def names_of_this_machine() -> list[str]:
     return [describe(device).machine for device in devices]
 
 
-def _memory_bytes() -> int:
+def memory_limit() -> int:
+    """The memory in bytes that this process may use: the machine's, or the limit of a container."""
     import psutil
 
     total = psutil.virtual_memory().total

@@ -15,6 +15,17 @@ LONG_EPOCH_SECONDS = 3600
 CHANGED = 0.03  # a compute limit that differs less has not changed
 
 
+def ready(experiment: Experiment, options: Options) -> None:
+    """What --prepare has got ready."""
+    if not experiment.batch_sizes:
+        what = experiment.header.split("\n")[0] or experiment.model
+    elif options.data == "real":
+        what = f"{experiment.real_data}, {experiment.samples:,} {experiment.samples_are}"
+    else:
+        what = f"synthetic {experiment.dataset}, {experiment.samples:,} {experiment.samples_are}, made at each start"
+    say(f"Ready: {what}")
+
+
 def header(
     experiment: Experiment,
     options: Options,
@@ -27,15 +38,16 @@ def header(
     row) will spoil the result."""
     software = f"{device.framework} {device.framework_version}"
     if experiment.batch_sizes:
-        sizes = ", ".join(map(str, options.batch_sizes))
         say(f"{experiment.model} on {experiment.dataset} ({options.data}), {software}")
-        say(f"{experiment.samples:,} {experiment.samples_are}, {count(options.epochs, 'epoch')} at batch size {sizes}")
+        say(f"{experiment.samples:,} {experiment.samples_are}, {_extent(options)}")
         processes, nodes = state.get("num_processes"), state.get("num_nodes")
         if isinstance(processes, int) and isinstance(nodes, int) and processes > 1:
             say(f"{processes} processes on {count(nodes, 'machine')} train together, with this batch size each")
     else:
         say(experiment.header or f"{experiment.model} ({options.data})")
         say(software)
+    if options.budget:
+        say(f"--budget: {screen.exact_duration(options.budget)} from here on")
     say(f"{_machine(device, machine)} -> {device.type}")
     say("Results go to")
     say(f"  {results.path}")
@@ -44,6 +56,20 @@ def header(
     for sentence in verdict.spoils(state, machine.cpu_cores):
         warn(sentence)
     say()
+
+
+def _extent(options: Options) -> str:
+    """ "5 epochs at batch size 32, 64" """
+    epochs, sizes = count(options.epochs, "epoch"), options.batch_sizes
+    if options.budget:
+        free = len(sizes) > 3 and not options.has_chosen_sizes
+        which = f"three batch sizes from {min(sizes)} to {max(sizes)}" if free else f"batch size {_list(sizes)}"
+        return f"up to {epochs} at {which}"
+    return f"{epochs} at batch size {_list(sizes)}"
+
+
+def _list(sizes: Sequence[int]) -> str:
+    return ", ".join(map(str, sizes))
 
 
 def _machine(device: Device, machine: Machine) -> str:
@@ -64,7 +90,7 @@ def warn_if_long(experiment: Experiment, options: Options, batch_size: int, rate
         seconds = min(seconds, options.max_steps * batch_size * processes / rate)
     if options.time_limit:
         seconds = min(seconds, options.time_limit)
-    if seconds > LONG_EPOCH_SECONDS:
+    if seconds > LONG_EPOCH_SECONDS and not options.budget:
         warn(
             f"an epoch at batch size {batch_size} will take about {screen.duration(seconds)}; "
             "--time_limit=60 stops each epoch after 60 s and estimates the rest"
@@ -111,7 +137,7 @@ def table(
     if done:
         say()
         _grades(shown)
-        given = ("runs", "until", *(("time_limit", "max_steps", "epochs") if experiment.batch_sizes else ()))
+        given = ("runs", "until", "budget", *(("time_limit", "max_steps", "epochs") if experiment.batch_sizes else ()))
         for sentence in advice.sentences(rows, earlier, {name: getattr(options, name) for name in given}):
             screen.say_sentence(sentence)
     if results.written:

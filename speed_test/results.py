@@ -91,7 +91,7 @@ TRAINING = {
     "epoch": "number of the epoch at this batch size, from 1",
     "epoch_seconds": "seconds that the whole epoch took, or would have taken",
     "samples_per_second": "samples trained per second, over measured_seconds",
-    "status": "ok, out_of_memory, failed, or skipped because a smaller batch size ran out of memory",
+    "status": "ok, out_of_memory, failed, or skipped because it would not fit into memory or --budget",
     "data": "real or synthetic",
     "estimated": "True if only a part of the epoch was measured",
     "measured_seconds": "seconds that were really measured",

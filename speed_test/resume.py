@@ -51,13 +51,17 @@ def done(path: Path, shared: dict[str, object], identity: tuple[str, ...], estim
 def rows_of(path: Path) -> Iterator[dict[str, str]]:
     """The complete rows of a CSV and of those beside it. A file that cannot be read has none."""
     for file in [path, *sorted(path.parent.glob(f"{path.stem}_[0-9]*.csv"))]:
-        if not file.is_file():
-            continue
-        try:
-            with open(file, encoding="utf-8", newline="") as lines:
-                reader = csv.reader(lines)
-                columns = next(reader, [])
-                if "status" in columns:
-                    yield from (dict(zip(columns, row, strict=True)) for row in reader if len(row) == len(columns))
-        except (OSError, UnicodeDecodeError, csv.Error):
-            continue
+        if file.is_file():
+            yield from complete_rows(file)
+
+
+def complete_rows(file: Path) -> Iterator[dict[str, str]]:
+    """The complete rows of one CSV. One that cannot be read has none."""
+    try:
+        with open(file, encoding="utf-8", newline="") as lines:
+            reader = csv.reader(lines)
+            columns = next(reader, [])
+            if "status" in columns:
+                yield from (dict(zip(columns, row, strict=True)) for row in reader if len(row) == len(columns))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return

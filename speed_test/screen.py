@@ -127,9 +127,10 @@ def _columns(stream: TextIO) -> int:
         return 80
 
 
-def say_sentence(text: str) -> None:
-    """Print to standard output, on as many lines as the terminal needs."""
-    for line in textwrap.wrap(text, max(_columns(sys.stdout), 40), break_on_hyphens=False):
+def say_sentence(text: str, indent: int = 0) -> None:
+    """Print to standard output, on as many lines as the terminal needs, the later ones so far to the right."""
+    width = max(_columns(sys.stdout), 40)
+    for line in textwrap.wrap(text, width, break_on_hyphens=False, subsequent_indent=" " * indent):
         say(line)
 
 
@@ -198,3 +199,12 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def exact_duration(seconds: float) -> str:
+    """Seconds as --budget takes them: "90s", "4m", "1h30m"."""
+    whole, rest = divmod(seconds, 60)
+    if rest or whole < 2:
+        return f"{seconds:g}s"
+    hours, minutes = divmod(int(whole), 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "")

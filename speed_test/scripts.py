@@ -19,8 +19,11 @@ def with_header(folder: Path = PROJECT) -> list[Path]:
     return [script for script in sorted(folder.glob("*.py")) if header(script)]
 
 
+def is_speed_test(script: Path) -> bool:
+    """Whether a script with a header is a speed test."""
+    return re.search(r"^EXPERIMENT = Experiment\(", script.read_text(encoding="utf-8"), flags=re.MULTILINE) is not None
+
+
 def speed_tests(folder: Path = PROJECT) -> list[Path]:
     """Those of them that are speed tests."""
-    return [
-        script for script in with_header(folder) if "EXPERIMENT = Experiment(" in script.read_text(encoding="utf-8")
-    ]
+    return [script for script in with_header(folder) if is_speed_test(script)]

@@ -8,34 +8,30 @@ import contextlib
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from speed_test import early_interrupt, frameworks, launchers, machine, report, resume, screen, state, switches
+from speed_test import early_interrupt, launchers, machine, report, resume, screen, state, switches
+from speed_test.budget import Measured
 from speed_test.child import Child, ChildFailed
-from speed_test.clock import Clock
 from speed_test.command_line import BadInput, Options, Parser, parse
 from speed_test.cooldown import Cooldown
 from speed_test.data import sources
-from speed_test.epoch import notice_stops
-from speed_test.experiment import Epochs, Experiment, KerasFit, Repeats, Timed
+from speed_test.experiment import Experiment, Timed
 from speed_test.interrupt import Interrupt
 from speed_test.prepare import Describe, LoadData, prepare
-from speed_test.ranks import Place, RankLost, Ranks
-from speed_test.results import COLUMNS, MEASUREMENT_VERSION, Results
+from speed_test.ranks import RankLost, Ranks
+from speed_test.results import COLUMNS, Results
 from speed_test.rows import Rows
 from speed_test.search import Search
+from speed_test.shared import shared_columns
 from speed_test.switches import Switches
+from speed_test.timetable import Timetable
+from speed_test.train import Training, train
 from speed_test.until import Until
 
 SECONDS_TO_CHANGE = 60
-
-Training = Callable[[int | None, Options], Timed]
-Send = Callable[[str, object], None]
 
 
 def main(
@@ -68,11 +64,11 @@ def main(
             place = launchers.place(experiment, options)
             options = launchers.relaunch(experiment, options, interrupt)
             with Ranks(place, interrupt) as ranks:
+                started = Script(experiment, options, load_data, training, describe, interrupt, ranks)
                 if ranks.follows:
-                    _follow(experiment, options, load_data, training, describe, interrupt, ranks)
+                    _follow(started)
                 with state.Monitor(launcher=os.getppid() if place else None) as monitor, state.Sweeps() as sweeps:
-                    work = (load_data, training, describe)
-                    sys.exit(_run(experiment, options, *work, interrupt, monitor, sweeps, ranks))
+                    sys.exit(_run(started, monitor, sweeps))
         except BadInput as error:
             _fail(2, error)
         except (sources.DataUnavailable, ChildFailed, RankLost) as error:
@@ -90,58 +86,63 @@ def _fail(status: int, reason: object) -> None:
     sys.exit(status)
 
 
-def _run(
-    experiment: Experiment,
-    options: Options,
-    load_data: LoadData,
-    training: Training,
-    describe: Describe | None,
-    interrupt: Interrupt,
-    monitor: state.Monitor,
-    sweeps: state.Sweeps,
-    ranks: Ranks,
-) -> int:
+class Script(NamedTuple):
+    """What a script hands to `main`, and how it was started."""
+
+    experiment: Experiment
+    options: Options
+    load_data: LoadData
+    training: Training
+    describe: Describe | None
+    interrupt: Interrupt
+    ranks: Ranks
+
+    def prepare(self) -> tuple[machine.Device, Options, Experiment, list[Switches]]:
+        """See speed_test/prepare.py."""
+        return prepare(self.experiment, self.options, self.load_data, self.describe, self.interrupt, self.ranks)
+
+
+def _run(script: Script, monitor: state.Monitor, sweeps: state.Sweeps) -> int:
     monitor.begin()
+    experiment, ranks = script.experiment, script.ranks
     with screen.working(f"Getting {experiment.framework} and {experiment.real_data} ready"):
-        device, options, experiment, supported = prepare(experiment, options, load_data, describe, interrupt, ranks)
+        device, options, experiment, supported = script.prepare()
+    if options.prepare:
+        report.ready(experiment, options)
+        return 0
+    began = time.monotonic()
     here = machine.describe(device)
     name = machine.file_name(experiment, here.machine, options.data)
     results = _open_results(options.results_dir / experiment.results / name, experiment.columns or COLUMNS)
-    shared = _shared_columns(experiment, options, device, here, ranks)
+    shared = shared_columns(experiment, options, device, here, ranks)
     monitor.watch(device.type, device.uuid)
     at_start = {**shared, **monitor.now(), "other_sweeps": sweeps.others()}
     report.header(experiment, options, device, here, results, at_start)
     found = _found(experiment, options, results, shared) if options.resume else resume.NOTHING
     rows = Rows(experiment, options, results, shared, monitor, sweeps)
-    cooldown = Cooldown(options.cooldown, monitor, at_start, interrupt)
-    sweep = _Sweep(experiment, options, rows, ranks, found, cooldown, supported)
-    return rows.saved_by(lambda: sweep.time_all(training), interrupt)
+    cooldown = Cooldown(options.cooldown, monitor, at_start, script.interrupt)
+    timetable = Timetable(options, began, found, here.memory_gb)
+    script = script._replace(experiment=experiment, options=options)
+    sweep = _Sweep(script, rows, found, cooldown, timetable, supported)
+    return rows.saved_by(sweep.time_all, script.interrupt)
 
 
-def _follow(
-    experiment: Experiment,
-    options: Options,
-    load_data: LoadData,
-    training: Training,
-    describe: Describe | None,
-    interrupt: Interrupt,
-    ranks: Ranks,
-) -> NoReturn:
+def _follow(script: Script) -> NoReturn:
     """As a rank other than 0: start a child whenever rank 0 says so, until it tells the exit status."""
-    _, options, experiment, _ = prepare(experiment, options, load_data, describe, interrupt, ranks)
+    _, options, experiment, _ = script.prepare()
     while True:
-        order = ranks.told("order")
+        order = script.ranks.told("order")
         changes = {"epochs": order["epochs"], "done": frozenset(map(tuple, order["done"]))}
-        arguments = (experiment, options.changed(**changes), training, order["batch_size"])
-        child = ranks.child(_train_child, arguments, options.stall_timeout)
+        arguments = (experiment, options.changed(**changes), script.training, order["batch_size"])
+        child = script.ranks.child(train, arguments, options.stall_timeout)
         for _ in child.messages():
             pass  # rank 0's rows are those of all
-        ranks.verdict(child.failure())
+        script.ranks.verdict(child.failure())
 
 
 def _found(experiment: Experiment, options: Options, results: Results, shared: dict[str, object]) -> resume.Found:
     """What the CSV has already, for --resume; says how much."""
-    estimates = bool(options.max_steps or options.time_limit)
+    estimates = bool(options.max_steps or options.time_limit or options.budget)
     found = resume.done(results.path, results.fitting(shared), experiment.identity, estimates)
     rows = sum(len(found.rows.get(run, ())) for run in range(1, options.runs + 1))
     screen.say(f"{screen.count(rows, experiment.row_is)} found in the CSV already, from an earlier run\n")
@@ -157,123 +158,58 @@ def _open_results(path: Path, columns: tuple[str, ...]) -> Results:
         raise BadInput(f"--results_dir: {path} cannot be written ({what}); name another folder") from None
 
 
-def _shared_columns(
-    experiment: Experiment, options: Options, device: machine.Device, here: machine.Machine, ranks: Ranks
-) -> dict[str, object]:
-    """The columns that all rows of a run share: experiment, machine, versions and run."""
-    return {
-        "experiment": experiment.name,
-        "framework": experiment.framework,
-        "framework_version": device.framework_version,
-        "model": experiment.model,
-        "dataset": experiment.dataset,
-        "input_size": experiment.input_size,
-        **switches.columns(experiment.switches, options, experiment.precision),
-        **switches.compiled(experiment.switches, options, device.compiles),
-        "num_processes": ranks.size if ranks.place else options.processes,
-        "num_nodes": ranks.nodes,
-        "data": options.data,
-        "device": device.type,
-        **asdict(here),
-        "code_version": machine.code_version(),
-        "tf32": device.tf32,
-        "measurement_version": MEASUREMENT_VERSION,
-        "figure": experiment.figure,
-        "unit": experiment.unit,
-        "better": experiment.better,
-        **experiment.facts,
-    }
-
-
-def _train_child(
-    send: Send,
-    experiment: Experiment,
-    options: Options,
-    training: Training,
-    batch_size: int | None,
-    place: Place | None,
-    name: str,
-) -> None:
-    warnings.simplefilter("ignore", sources.DataWarning)  # printed already, when the run was prepared
-    framework = frameworks.load(experiment.framework)
-    framework.start(options.device)
-    notice_stops()
-    group = None
-    if place:
-        group = frameworks.load_group(experiment.framework).join(place, options.device, name, options.compile)
-    clock = Clock(experiment, options, batch_size, framework, send, group)
-    if batch_size is not None and options.epochs:
-        # Before the model is there, so that its memory peaks are its own.
-        clock.group.meet()
-        tflops = framework.matmul_tflops(options)
-        clock.shared["matmul_tflops"] = tflops and clock.group.total(tflops)
-    timed = training(batch_size, options)
-    if isinstance(timed, Epochs):
-        clock.time_epochs(timed)
-    elif isinstance(timed, KerasFit):
-        frameworks.load_keras(experiment.framework).time_fit(clock, timed)
-    elif isinstance(timed, Repeats):
-        clock.time_repeats(timed)
-    else:
-        raise TypeError(f"a script hands back Epochs, KerasFit or Repeats, not {type(timed).__name__}")
-    if options.epochs and not isinstance(timed, Repeats):  # 0: only the compute limit was wanted
-        clock.finish(once_more=timed.after is None)
-    clock.group.leave()
-    if options.epochs and timed.after and clock.group.rank == 0:
-        clock.say(timed.after())
-    send("done", None)
-
-
 class _Sweep:
     """Times one batch size after the other, as often as --runs says."""
 
     def __init__(
         self,
-        experiment: Experiment,
-        options: Options,
+        script: Script,
         rows: Rows,
-        ranks: Ranks,
         found: resume.Found,
         cooldown: Cooldown,
+        timetable: Timetable,
         supported: list[Switches],
     ) -> None:
-        self.experiment = experiment
-        self.options = options
+        self.experiment = script.experiment
+        self.options = script.options
+        self.training = script.training
+        self.ranks = script.ranks
         self.rows = rows
-        self.ranks = ranks
         self._found = found
+        self._timetable = timetable
         self._cooldown = cooldown
         self._supported = supported
         self._out_of_memory_at = found.out_of_memory
         self._skipped: set[int] = set()
-        # A batch size, its compute limit, when that was measured, and with which options.
-        self._first: tuple[int, float, float, Options] | None = None
+        self._first: _First | None = None
 
-    def time_all(self, training: Training) -> None:
+    def time_all(self) -> None:
         """Time all batch sizes, or the one piece of work of a test without them.
 
         Raises KeyboardInterrupt after Ctrl-C, with the child gone and its finished epochs saved.
         """
-        search = Search(self._supported, partial(self._child, training=training))
+        search = Search(self._supported, self._child)
         for run in range(1, self.options.runs + 1):
             self.rows.start_run(run)
             if self.options.runs > 1:
                 screen.say(f"Run {run} of {self.options.runs}")
-            for batch_size in self.options.batch_sizes or (None,):
+            for batch_size, options in self._timetable.of_run(run):
                 done = self._found.rows.get(run, frozenset())
                 if batch_size is not None:
                     done = frozenset(key for key in done if key[0] == str(batch_size))
                 rates = self._found.rates.get((run, str(batch_size or "")), [])
                 if self._is_to_be_timed(batch_size, done, rates):
-                    options = self.options.changed(done=done, done_rates=rates)
+                    options = options.changed(done=done, done_rates=rates)
                     if options.best and batch_size is not None:
                         options = search.options(batch_size, options)
                     self._cooldown.rest()
-                    self._time(batch_size, training, options)
+                    self._time(batch_size, options)
                 if self.ranks.lost:
                     screen.warn(f"{self.ranks.lost}; what was still to be measured is left out")
                     return
-        self._measure_first_limit_again(training)
+        for sentence in self._timetable.sentences():
+            screen.say_sentence(sentence)
+        self._measure_first_limit_again()
 
     def _is_to_be_timed(
         self, batch_size: int | None, done: frozenset[tuple[str, ...]], rates: list[list[float]]
@@ -283,6 +219,9 @@ class _Sweep:
         until = Until(self.options.until, self.experiment.row_is, batch_size)
         if any(until.enough(some, is_last=False) for some in rates):
             return False
+        if why := self._timetable.why_skipped(batch_size):
+            report.failure(self.rows.save_failure("skipped", why, batch_size, None))
+            return False
         if batch_size is None:
             return True
         smaller = self._out_of_memory_at
@@ -290,12 +229,15 @@ class _Sweep:
             self._skipped.add(batch_size)
             reason = f"batch size {smaller} ran out of memory already"
             report.failure(self.rows.save_failure("skipped", reason, batch_size, None))
-        return len(done) < self.options.epochs and (not smaller or batch_size < smaller)
+        has_all = len(done) >= self.options.epochs and not self.options.budget
+        return not has_all and (not smaller or batch_size < smaller)
 
-    def _time(self, batch_size: int | None, training: Training, options: Options) -> None:
+    def _time(self, batch_size: int | None, options: Options) -> None:
         """Time one batch size in a child of its own, and save its rows, or one that says why it failed."""
-        child = self._child(batch_size, options, training)
+        started = time.monotonic()
+        child = self._child(batch_size, options)
         epoch: int | None = 1  # the one that a failure would be of
+        learnt: Measured | None = None
         for kind, content in child.messages():
             if kind == "begin":
                 self.rows.begin()
@@ -304,17 +246,24 @@ class _Sweep:
                 epoch = row["epoch"] + 1 if kind == "row" and batch_size is not None else None
                 if batch_size is not None:
                     report.epoch(row, options)
+                learnt = learnt and learnt._replace(peak_memory_gb=row["peak_memory_gb"])
             elif kind == "rest":
                 self.rows.release(content)
+                child.has_to_end = None  # all is measured
             elif kind == "rate" and batch_size is not None:
-                self._first = self._first or (batch_size, content, time.monotonic(), options)
+                now = time.monotonic()
+                self._first = self._first or _First(batch_size, content, now, now - started, options)
+                learnt = Measured(batch_size, content)
                 report.warn_if_long(self.experiment, options, batch_size, content, self.ranks.size)
+            elif kind == "plan" and learnt:
+                options = options.changed(epochs=content["epochs"])
+                learnt = learnt._replace(overhead=content["overhead"])
             elif kind == "say":
                 screen.say(content)
         self.rows.release()
-        failure = self.ranks.verdict(child.failure())
-        if failure:
-            status, reason = failure
+        status, reason = self.ranks.verdict(child.failure()) or ("", "")
+        self._timetable.ended(batch_size, learnt, child.seconds_of_ending, status)
+        if status:
             if status == "out_of_memory" and batch_size is not None:
                 self._out_of_memory_at = min(batch_size, self._out_of_memory_at or batch_size)
             row = self.rows.save_failure(status, reason, batch_size, epoch, self._switches(options))
@@ -324,25 +273,38 @@ class _Sweep:
         found = switches.columns(self.experiment.switches, options, self.experiment.precision)
         return {**found, "compiled": True} if options.compile else found  # --best has chosen it
 
-    def _child(self, batch_size: int | None, options: Options, training: Training) -> Child:
+    def _child(self, batch_size: int | None, options: Options) -> Child:
         order = {"batch_size": batch_size, "epochs": options.epochs, "done": sorted(options.done)}
-        arguments = (self.experiment, options, training, batch_size)
-        return self.ranks.child(_train_child, arguments, options.stall_timeout, order)
+        arguments = (self.experiment, options, self.training, batch_size)
+        child = self.ranks.child(train, arguments, options.stall_timeout, order)
+        child.has_to_end = self._timetable.child_has_to_end
+        return child
 
-    def _measure_first_limit_again(self, training: Training) -> None:
+    def _measure_first_limit_again(self) -> None:
         """Tell whether the machine has become slower since the first batch size was measured.
 
         The last one is measured again by its own child. And within a minute a machine hardly changes.
         """
-        if not self._first:
+        if not self._first or not self._timetable.has_time_for(self._first.seconds):
             return
-        batch_size, rate, when, options = self._first
-        last = self.options.batch_sizes[-1]
+        batch_size, rate, when, _, options = self._first
+        last = self.rows.rows[-1].get("batch_size")
         if time.monotonic() - when < SECONDS_TO_CHANGE or (batch_size == last and self.options.runs == 1):
             return
         with contextlib.suppress(KeyboardInterrupt):  # all has been measured, and only this is left out
-            child = self._child(batch_size, options.changed(epochs=0), training)
+            child = self._child(batch_size, options.changed(epochs=0, share=None))
             for kind, content in child.messages():
                 if kind == "rate":
                     report.change(batch_size, rate, content)
             self.ranks.verdict(child.failure())
+
+
+class _First(NamedTuple):
+    """The first compute limit of a sweep: its batch size, when it was measured, so many seconds after its child was
+    started, and with which options."""
+
+    batch_size: int
+    rate: float
+    when: float
+    seconds: float
+    options: Options

@@ -252,6 +252,11 @@ FEW = [row([100.0, 101.0, 99.0, 100.0])]
             "4 blocks are too few to tell: --until=2% --epochs=50 goes on until there are enough.",
         ),
         ({"time_limit": 5}, "4 blocks are too few to tell: --time_limit=60 gives more."),
+        ({"budget": 60, "until": 0.01, "epochs": 5}, "4 blocks are too few to tell: a longer --budget gives more."),
+        (
+            {"budget": 60, "until": 0.01, "epochs": 1, "runs": 1},
+            "4 blocks are too few to tell: --epochs=10 gives more.",
+        ),
         ({"max_steps": 5}, "4 blocks are too few to tell: measure without --max_steps."),
         (
             {"time_limit": 60, "until": None, "epochs": 3},

@@ -28,7 +28,7 @@ ARROWS = {
     "switches": set(),
     "ceiling": set(),
     "arguments": set(),
-    "command_line": {"experiment", "screen", "arguments", "switches"},
+    "command_line": {"experiment", "flags", "screen", "arguments"},
     "interrupt": set(),
     "early_interrupt": set(),
     "child": {"screen", "interrupt"},
@@ -37,10 +37,17 @@ ARROWS = {
     "group": set(),
     "epoch": {"screen", "steady"},
     "until": {"screen", "steady"},
+    "budget": set(),
+    "pace": {"budget", "command_line"},
+    "pieces": {"epoch", "screen", "steady"},
+    "timetable": {"budget", "clock", "command_line", "resume", "steady"},
+    "train": {"budget", "clock", "command_line", "data", "epoch", "experiment", "frameworks", "ranks"},
+    "shared": {"command_line", "experiment", "machine", "ranks", "results", "switches"},
+    "flags": {"arguments", "experiment", "switches"},
     "best": {"screen", "switches"},
     "search": {"best", "child", "command_line", "screen", "switches"},
     "trial": {"best", "switches"},
-    "clock": {"trial", "switches", "experiment", "screen", "steady", "epoch", "until", "group"},
+    "clock": {"budget", "trial", "switches", "experiment", "screen", "epoch", "until", "group", "pace", "pieces"},
     "launchers": {"child", "command_line", "experiment", "frameworks", "group", "interrupt", "machine", "ranks"},
     "prepare": {"child", "command_line", "data", "experiment", "frameworks", "interrupt", "machine", "ranks", "screen"}
     | {"switches"},
@@ -52,15 +59,18 @@ ARROWS = {
     "frameworks": {"experiment", "frameworks", "group", "machine", "command_line", "switches", "ceiling", "screen"},
     "data": {"data", "machine", "screen", "command_line"},
     "report": {"screen", "experiment", "command_line", "machine", "results", "verdict", "faults", "advice"},
-    "sweep": {"child", "clock", "epoch", "rows", "cooldown", "until", "state", "results", "resume", "report", "screen"}
-    | {"experiment", "machine", "command_line", "data", "frameworks", "search", "switches"}
+    "sweep": {"budget", "child", "rows", "cooldown", "until", "state", "results", "resume", "report", "screen"}
+    | {"experiment", "machine", "command_line", "data", "search", "shared", "switches", "timetable", "train"}
     | {"early_interrupt", "interrupt", "launchers", "prepare", "ranks"},
     "compare": {"compare", "results", "experiment", "machine", "screen", "verdict", "faults"},
+    "suite": {"suite", "compare", "machine", "command_line", "screen", "verdict", "faults", "advice"}
+    | {"epoch", "experiment", "interrupt", "resume", "scripts", "state"},
     "__main__": set(),
     "columns_page": {"results"},
     "__init__": {"early_interrupt", "sweep", "experiment", "command_line"},
 }
 OF_SPEED_TESTS = {"", "experiment", "command_line", "screen", "machine", "results", "data", "frameworks"}
+OF_RUN_ALL = {"suite", "arguments", "command_line", "early_interrupt", "interrupt", "machine", "screen", "scripts"}
 OF_COMPARE_RESULTS = {"compare", "command_line", "early_interrupt", "experiment", "machine", "results", "screen"}
 
 
@@ -74,7 +84,7 @@ def test_requirements_are_the_headers_together():
 def test_scripts_are_found_by_their_headers():
     names = {script.name for script in with_header()}
     assert {"llama2_test.py", "pytorch_test_nlp.py", "compare_results.py"} <= names
-    assert {script.name for script in speed_tests()} == names - {"compare_results.py"}
+    assert {script.name for script in speed_tests()} == names - {"compare_results.py", "run_all.py"}
 
 
 def is_type_checking(node):
@@ -127,7 +137,8 @@ def test_arrows_run_one_way(file):
 
 @pytest.mark.parametrize("script", with_header(), ids=lambda script: script.stem)
 def test_arrows_of_scripts(script):
-    allowed = OF_COMPARE_RESULTS if script.name == "compare_results.py" else OF_SPEED_TESTS
+    others = {"compare_results.py": OF_COMPARE_RESULTS, "run_all.py": OF_RUN_ALL}
+    allowed = others.get(script.name, OF_SPEED_TESTS)
     assert set(rooms(script)) <= allowed
 
 

@@ -138,8 +138,8 @@ def compare(cells: "pd.DataFrame", wanted: str | None, here: list[str]) -> "pd.D
     The baseline is a machine called `wanted`, or else this one, whose keys are `here`; in a test without figures of
     it, the slowest. Adds: baseline, baseline_series, slowest_series, represents_machine; what _against says (speed,
     speed_half_width, compared, more_runs, speed_text); best_text; overview (the column of the overview that the cell
-    stands in, or None), overview_speed, overview_speed_text, overview_figure, overview_text, and overall_baseline
-    (its machine's key).
+    stands in, or None), overview_speed, overview_half_width, overview_speed_text, overview_figure, overview_text, and
+    overall_baseline (its machine's key).
     """
     cells = cells.copy()
     mine = machines_called(cells, wanted) if wanted else list(cells.loc[cells["computer"].isin(here), "machine"])
@@ -160,7 +160,7 @@ def compare(cells: "pd.DataFrame", wanted: str | None, here: list[str]) -> "pd.D
     cells["overall_baseline"] = base_machine
     seen = cells[cells["overview"].notna()]
     against = _against(seen, seen[seen["machine"] == base_machine], on=["overview"])
-    cells["overview_speed"] = against["speed"]
+    cells["overview_speed"], cells["overview_half_width"] = against["speed"], against["speed_half_width"]
     # On one line: the half-widths of so many tests would fill the page.
     speeds = against["speed_text"].str.split("\n").str[0]
     cells["overview_speed_text"] = speeds.reindex(cells.index).fillna("")

@@ -38,9 +38,11 @@ CHECKS: dict[str, Callable[[str], object]] = {
 }
 # Columns that are kept as well, because grades and curves need them. A wrong number in them is taken as unknown.
 PLAIN = (
-    *("measured_seconds", "measured_samples", "compute_samples_per_second", "data_wait_seconds"),
-    *("total_time", "cpu_cores", "gpu_cores", "other_sweeps"),
+    *("measured_seconds", "measured_samples", "samples_per_second", "compute_samples_per_second"),
+    *("data_wait_seconds", "total_time", "cpu_cores", "gpu_cores", "other_sweeps"),
 )
+# What tells of the run: the summary of run_all.py chooses by the first, and shows the others.
+OF_RUN = ("run_id", "started_at", "framework_version", "os")
 STATE = (*CHECKS, *LEVELS, *TEXTS)
 USUAL = re.compile(r"[0-9]{1,10}(\.[0-9]{1,15})?")
 NOTHING = Told()
@@ -67,7 +69,7 @@ def reader(columns: list[str]) -> Callable[[list[str]], Told]:
     state = tuple(column for column in columns if column in STATE)
     if not state:
         return lambda row: NOTHING
-    kept = (*state, *(column for column in columns if column in (*PLAIN, "run_id", "started_at")), state[0])
+    kept = (*state, *(column for column in columns if column in (*PLAIN, *OF_RUN)), state[0])
     pick = itemgetter(*map(columns.index, kept))  # of one column it would be no tuple, so one is there twice
     checks = [(place, column, CHECKS[column]) for place, column in enumerate(state) if column in CHECKS]
 
@@ -92,7 +94,7 @@ def as_row(told: Told) -> dict[str, object]:
     for column, text in zip(told.columns, told.cells, strict=True):
         if not text:
             continue
-        if column in TEXTS:
+        if column in TEXTS or column in OF_RUN:
             text = clean(text)
         elif column in PLAIN and not USUAL.fullmatch(text):
             text = ""
