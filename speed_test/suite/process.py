@@ -15,6 +15,7 @@ LOOK = 0.25  # seconds between two looks at the process
 PASSED_ON_AGAIN = 5.0  # seconds: uv ignores the first Ctrl-C, which its child mostly gets from the terminal as well
 PATIENCE = 45.0  # seconds for a stopped test to save its rows; on a full disk it tries for half a minute
 SECONDS_TO_END = 15.0  # for a test that hangs, to save its rows once it is told to end
+SECONDS_TO_DIE = 5.0  # for what a killed test has started
 SUSPENDED = 5.0  # seconds: two looks that are further apart had a Ctrl-Z or sleep between them
 
 Watch = Callable[[float, list[str]], None]
@@ -127,3 +128,4 @@ def end(process: subprocess.Popen) -> None:
             member.kill()
     process.kill()
     process.wait()
+    psutil.wait_procs(family, timeout=SECONDS_TO_DIE)
