@@ -3,7 +3,7 @@
   python3 speed_test pytorch_test_computer_vision_cifar100.py --epochs=1
 
 Makes a virtual environment in .venv, installs what the script's PEP 723 header asks for, and runs the script in it.
-`uv run SCRIPT` does the same with uv.
+run_all.py lets each speed test be set up like this, too. `uv run SCRIPT` does the same with uv.
 """
 
 # Started as `python3 speed_test`, so that speed_test/__init__.py is not imported: an older Python could not read it.
@@ -81,6 +81,7 @@ def main() -> int:
     steps = [] if os.path.exists(python) else [[find_python(), "-m", "venv", str(ROOT / ".venv")]]
     if packages:
         steps.append([python, "-m", "pip", "install", "--disable-pip-version-check", *packages])
+    os.environ["SPEED_TEST_SETS_UP"] = "1"  # so run_all.py knows that it may install what its speed tests need
     steps.append([python, *sys.argv[1:]])
     for step in steps:
         status = run(step)

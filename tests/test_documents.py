@@ -65,7 +65,7 @@ def bootstrap():
 def test_the_readme_is_short_and_starts_with_two_short_commands():
     assert len(README.splitlines()) <= 170
     first, second = list(blocks(README))[:2]
-    assert first.startswith("python3 speed_test pytorch_test_computer_vision_cifar100.py ")
+    assert first.startswith("python3 speed_test run_all.py --budget=2m ")
     assert (
         second == "python3 -m venv .venv && .venv/bin/pip install -r requirements-dev.txt && .venv/bin/python -m pytest"
     )

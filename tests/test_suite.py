@@ -59,6 +59,13 @@ def test_which_packages_are_missing():
     assert packages.line_that_installs(gone[:2]).endswith('-m pip install "psutil>=1000" "no-such-package[extra]>=2"')
 
 
+def test_python3_speed_test_goes_on_to_install_what_is_missing(monkeypatch):
+    monkeypatch.setenv(packages.SETS_UP, "1")
+    script = ROOT / "x.py"
+    assert packages.command(script, ["psutil"]) == [sys.executable, str(script)]
+    assert packages.command(script, ["no-such-package"]) == [sys.executable, str(ROOT / "speed_test"), str(script)]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="makes a shell script")
 def test_uv_runs_what_this_python_cannot(tmp_path, monkeypatch):
     uv = tmp_path / "uv"

@@ -1,4 +1,4 @@
-"""How a speed test is started: by this Python where it has the test's packages, else by uv, which installs them."""
+"""How a speed test is started: by this Python where it has the test's packages, else by what installs them."""
 
 import functools
 import os
@@ -10,16 +10,22 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+from speed_test.scripts import PROJECT
+
+SETS_UP = "SPEED_TEST_SETS_UP"  # `python3 speed_test SCRIPT` sets it, for it may install into .venv what is missing
 SECONDS_FOR_UV = 20  # to tell its version
 
 
 def command(script: Path, packages: Sequence[str]) -> list[str] | None:
     """What starts `script`, which needs `packages` (requirements as in its header); None if nothing here can.
 
-    A person who has started the suite by a Python that has everything wants that one to be measured.
+    A person who has started the suite by a Python that has everything wants that one to be measured. What was started
+    by `python3 speed_test` goes on with it, and else uv makes an environment for each script.
     """
     if not missing(packages):
         return [sys.executable, str(script)]
+    if os.environ.get(SETS_UP):
+        return [sys.executable, str(PROJECT / "speed_test"), str(script)]
     return [uv, "run", str(script)] if (uv := find_uv()) else None
 
 
