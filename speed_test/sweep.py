@@ -221,7 +221,6 @@ def _train_child(
     clock.group.leave()
     if options.epochs and timed.after and clock.group.rank == 0:
         clock.say(timed.after())
-    send("done", None)
 
 
 class _Sweep:

@@ -3,6 +3,7 @@
 Real processes and real files; in each test, no row is lost and none is there twice.
 """
 
+import atexit
 import contextlib
 import getpass
 import os
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 from speed_test import child, state
+from speed_test.interrupt import Interrupt
 from tests.conftest import (
     CIFAR100,
     LOAD,
@@ -215,6 +217,25 @@ def test_ctrl_z_is_no_stall(tmp_path):
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert once(tmp_path) == [("8", "1")]
+
+
+def aborts_at_its_end(send):
+    atexit.register(os.abort)
+    send("device", "cpu")
+
+
+def ends_in_mid_job(send):
+    send("device", "cpu")
+    sys.exit(0)
+
+
+def test_a_child_that_aborts_after_its_job_has_not_failed():
+    with Interrupt() as interrupt:
+        one = child.Child(aborts_at_its_end, (), interrupt)
+        assert one.answers() == {"device": "cpu"}
+        assert (one.failure(), one._process.exitcode) == (None, -signal.SIGABRT)
+        with pytest.raises(child.ChildFailed, match="ended without a word, with exit status 0"):
+            child.Child(ends_in_mid_job, (), interrupt).answers()
 
 
 def test_a_slow_step_is_no_stall(tmp_path):
