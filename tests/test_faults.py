@@ -449,12 +449,12 @@ ALL = sorted((size, epoch) for size in ("8", "16", "25") for epoch in "123")
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("RESUMES", "3"))))
 def test_resume_finishes_a_sweep_that_was_killed(tmp_path, seed):
-    process = start(PLAIN, *ARGUMENTS, cwd=tmp_path, SECONDS="0.1")
-    time.sleep(random.Random(seed).uniform(0.1, 6))
+    process = start(PLAIN, *ARGUMENTS, cwd=tmp_path, SECONDS="0.05")
+    time.sleep(random.Random(seed).uniform(0.1, 4))
     process.kill()
     process.communicate()
     for _ in range(2):  # the second time there is nothing left to do
-        done = run(PLAIN, *ARGUMENTS, "--resume", cwd=tmp_path, SECONDS="0.1")
+        done = run(PLAIN, *ARGUMENTS, "--resume", cwd=tmp_path, SECONDS="0.05")
         assert done.returncode == 0, done.stderr
         assert sorted(once(tmp_path)) == ALL
     assert "9 epochs found in the CSV already" in done.stdout

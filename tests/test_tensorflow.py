@@ -68,8 +68,9 @@ def test_the_stand_in_offline(tmp_path, script, file, host, network):
         assert float(row["peak_memory_gb"]) > 0.2
         assert (row["num_processes"], row["num_nodes"], row["global_batch_size"]) == ("1", "1", "2")
         share = float(row["tflops"]) / float(row["matmul_tflops"])
-        assert share > 0
-        assert float(row["matmul_share"]) == pytest.approx(share, rel=0.01)
+        # A network that costs nothing has a share that is rounded to 0.
+        assert network or share > 0
+        assert float(row["matmul_share"]) == pytest.approx(share, rel=0.01, abs=1e-5)
 
 
 def test_a_device_that_is_not_there(tmp_path):
