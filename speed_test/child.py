@@ -3,6 +3,7 @@
 Children are spawned, not forked: a child leaves nothing behind for the next one, and it works the same everywhere.
 """
 
+import atexit
 import contextlib
 import ctypes
 import multiprocessing
@@ -100,8 +101,8 @@ class Child:
                 yield kind, content
 
     def failure(self) -> Failure | None:
-        """Status and reason of a child that has ended without sending "done"; None if it has sent it, or was ended
-        because of others."""
+        """Status and reason of a child whose job has not come to its end; None if it has, whatever becomes of the child
+        afterwards, or if it was ended because of others."""
         return None if self._done else self._raised or (None if self._is_stopped else self._ending())
 
     def _received(self) -> Iterator[tuple[str, Any]]:
@@ -188,7 +189,7 @@ class Child:
                     found[kind] = content
         if "raise" in found:
             raise found["raise"]
-        if self._raised or self._process.exitcode:
+        if not self._done:
             _, reason = self._raised or self._ending()
             raise ChildFailed(f"the preparation of the run failed: {reason}")
         return found
@@ -270,7 +271,7 @@ class Send:
 
 
 def _main(pipe: Connection, pulse: Any, job: Callable, arguments: tuple) -> None:
-    """The child: run the job, and send the exception that ended it, if one did."""
+    """The child: run the job, and send "done", or the exception that ended it."""
     screen.open_streams()
     _wake_with_parents_death()
     for number in STOP_SIGNALS:
@@ -281,12 +282,23 @@ def _main(pipe: Connection, pulse: Any, job: Callable, arguments: tuple) -> None
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _allow_open_files()
     send = Send(pipe, pulse)
+    reported = threading.Event()
+    atexit.register(_leave_out_teardown, reported)  # before the libraries register theirs, so it runs after them
     try:
         job(send, *arguments)
+        send("done", None)
     except Exception as error:
         if hasattr(signal, "SIGCHLD"):  # torch's handler raises for a dead loader process, anywhere: here too
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         send("failed", explain(error))
+    reported.set()
+
+
+def _leave_out_teardown(reported: threading.Event) -> None:
+    """End a child that has said how it went, before Python takes its modules apart: with PyTorch that takes a second,
+    and gloo's threads may abort in it, see https://github.com/pytorch/pytorch/issues/190489"""
+    if reported.is_set():
+        os._exit(0)
 
 
 def _wake_with_parents_death() -> None:

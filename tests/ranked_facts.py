@@ -1,8 +1,13 @@
-"""What two ranks that torchrun has started find out about their group, as JSON in facts_0.json and facts_1.json."""
+"""What two ranks find out about their group, as JSON in facts_0.json and facts_1.json.
+
+They are forked, so that PyTorch is imported once, and rank 0 keeps the store, as without torchrun's.
+"""
 
 import json
 import os
+import socket
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -29,9 +34,7 @@ def trained(batches, make, next_step):
     return found
 
 
-def main():
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    place = Place(*(int(os.environ[name]) for name in names), 1, "localhost", int(os.environ["MASTER_PORT"]), True)
+def find_out(place):
     torch.manual_seed(1)
     inputs, outputs = torch.rand(SAMPLES, WIDTH, dtype=torch.float64), torch.rand(SAMPLES, 1, dtype=torch.float64)
     # One process: the whole of each step, in the order that the ranks will draw.
@@ -73,6 +76,22 @@ def main():
 
 def unweighted(number):
     """One process has nothing to weigh."""
+
+
+def main():
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    ranks = []
+    for rank in (0, 1):
+        if not (process := os.fork()):
+            try:
+                find_out(Place(rank, 2, rank, 2, 1, "localhost", port, False))
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        ranks.append(process)
+    sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) != 0 for process in ranks))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def test_resnet50_has_torchvisions_parameters():
 
 
 def test_the_stand_in_offline(tmp_path):
-    done = run(FOOD101, "--epochs=1", "--batch_sizes=2", "--max_steps=2", cwd=tmp_path)
+    arguments = ("--epochs=1", "--batch_sizes=2", "--max_steps=2")
+    done = run(FOOD101, *arguments, cwd=tmp_path, SMALL_NETWORK="1")  # ResNet50 itself trains in test_cifar100.py
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("SYNTHETIC DATA, not FOOD101: huggingface.co cannot be reached") == 1
     path = the_csv(tmp_path)
@@ -53,8 +54,10 @@ def test_the_stand_in_offline(tmp_path):
     assert found == [("2", "ok", "True", "4")]
 
 
-def test_the_stand_in_is_a_thousand_different_jpegs_like_food101s():
-    jpegs = [sample["image"]["bytes"] for sample in script.synthetic_jpegs()]
+def test_the_stand_in_is_a_thousand_different_jpegs_like_food101s(monkeypatch):
+    samples = script.synthetic_jpegs()
+    monkeypatch.setattr(script, "synthetic_jpegs", lambda: samples)
+    jpegs = [sample["image"]["bytes"] for sample in samples]
     assert len(set(jpegs)) >= 1000
     assert all(jpeg.startswith(b"\xff\xd8\xff") for jpeg in jpegs)
     assert 45_000 < sum(map(len, jpegs)) / len(jpegs) < 60_000
@@ -63,11 +66,11 @@ def test_the_stand_in_is_a_thousand_different_jpegs_like_food101s():
 
 def test_real_images_from_the_hub_and_again_without_it(tmp_path):
     make_food101(tmp_path / "hub", images=5)
-    arguments = ("--data=real", "--epochs=1", "--batch_sizes=2", "--num_workers=2")
+    arguments = ("--data=real", "--epochs=1", "--batch_sizes=2")
     with Hub(tmp_path / "hub") as hub:
-        first = run(FOOD101, *arguments, cwd=tmp_path, HF_ENDPOINT=hub.url, **SMALL)
+        first = run(FOOD101, *arguments, "--num_workers=2", cwd=tmp_path, HF_ENDPOINT=hub.url, **SMALL)
         assert hub.requests
-    again = run(FOOD101, *arguments, cwd=tmp_path, HF_ENDPOINT=hub.url, **SMALL)
+    again = run(FOOD101, *arguments, "--num_workers=0", cwd=tmp_path, HF_ENDPOINT=hub.url, **SMALL)
     for done in (first, again):
         assert done.returncode == 0, done.stderr
         assert "SYNTHETIC" not in done.stderr
@@ -80,7 +83,7 @@ def test_real_images_from_the_hub_and_again_without_it(tmp_path):
 
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
     make_food101(tmp_path / "hub", images=6, broken=True)
-    arguments = ("--data=real", "--epochs=1", "--batch_sizes=2", "--num_workers=2")
+    arguments = ("--data=real", "--epochs=1", "--batch_sizes=2", "--num_workers=1")
     with Hub(tmp_path / "hub") as hub:
         done = run(FOOD101, *arguments, cwd=tmp_path, HF_ENDPOINT=hub.url, **SMALL)
     assert done.returncode == 1

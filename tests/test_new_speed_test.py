@@ -85,8 +85,10 @@ def test_an_experiment_without_what_it_needs(facts, reason):
 
 WRONG = """
 from speed_test import Experiment, main
+from tests.plain_framework import Plain, use
 
-EXPERIMENT = Experiment(framework="pytorch", model="mlp", dataset="NOISE", samples=8, batch_sizes=(8,), results="r")
+use(Plain(), __name__)
+EXPERIMENT = Experiment(framework="plain", model="mlp", dataset="NOISE", samples=8, batch_sizes=(8,), results="r")
 
 
 def load_data(options):

@@ -1,5 +1,6 @@
 """--precision, --compile and --channels_last with PyTorch; operations counted; the ceiling of matrix products."""
 
+import functools
 from types import SimpleNamespace
 
 import pytest
@@ -87,11 +88,12 @@ def test_every_eager_combination_trains_in_its_own_precision(tf32_as_before):
     assert losses["bfloat16", False] != plain
 
 
-def test_a_compiled_step_compiles_each_shape_once_and_counting_compiles_nothing(tmp_path, monkeypatch):
+def test_a_compiled_step_compiles_each_shape_once_and_counting_compiles_nothing(monkeypatch):
+    """With the graphs that PyTorch makes of a step, but without the C++ that it makes of them: see the next test."""
     import torch
     from torch._dynamo.utils import counters
 
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     torch._dynamo.reset()
     counters.clear()
     made = image_step(options(compile=True, channels_last=True, precision="bfloat16"))
@@ -105,6 +107,18 @@ def test_a_compiled_step_compiles_each_shape_once_and_counting_compiles_nothing(
             loss = made.step(images[:size], labels[:size])
             assert float(loss) == pytest.approx(float(plain.step(images[:size], labels[:size])), rel=0.05)
     assert counters["stats"]["unique_graphs"] == 2
+
+
+def test_compiled_code_computes_the_same(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    plain = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Sigmoid())
+    expected = plain(torch.ones(2, 3))
+    compiled = pytorch.prepared(plain, options(compile=True))
+    assert torch.allclose(compiled(torch.ones(2, 3)), expected)
+    assert list(tmp_path.rglob("*.so"))
 
 
 # ---- Back to the start, and a little beside it ----

@@ -16,7 +16,11 @@ import numpy
 import psutil
 import pytest
 
+import tensorflow_test_computer_vision_cifar100
+import tensorflow_test_nlp
 from speed_test import machine
+from speed_test.command_line import parse
+from speed_test.data.sources import DataUnavailable
 from speed_test.frameworks import tensorflow
 from speed_test.results import COLUMNS
 from tests.conftest import ROOT, rows, run, start, the_csv
@@ -35,20 +39,22 @@ SHORT = ("--epochs=1", "--batch_sizes=2", "--max_steps=2")
 
 
 @pytest.mark.parametrize(
-    ("script", "file", "host"),
+    ("script", "file", "host", "network"),
     [
-        (CIFAR100, "results_tensorflow_cv/*_CIFAR100_ResNet50_32_tensorflow_synthetic_results.csv", "cs.toronto.edu"),
-        (FOOD101, "results_tensorflow_cv/*_FOOD101_ResNet50_224_tensorflow_synthetic_results.csv", "vision.ee.ethz.ch"),
-        (NLP, "results_tensorflow_nlp/*_IMDB_SmallTransformer_200_tensorflow_synthetic_results.csv", "googleapis.com"),
+        (CIFAR100, "results_tensorflow_cv/*_CIFAR100_ResNet50_32_*", "cs.toronto.edu", {}),
+        (FOOD101, "results_tensorflow_cv/*_FOOD101_ResNet50_224_*", "vision.ee.ethz.ch", {"SMALL_NETWORK": "1"}),
+        (NLP, "results_tensorflow_nlp/*_IMDB_SmallTransformer_200_*", "googleapis.com", {}),
     ],
     ids=["CIFAR100", "Food101", "IMDB"],
 )
-def test_the_stand_in_offline(tmp_path, script, file, host):
-    done = run(script, "--epochs=2", "--batch_sizes=2", "--max_steps=2", "--device=cpu", cwd=tmp_path)
+def test_the_stand_in_offline(tmp_path, script, file, host, network):
+    """ResNet50 itself trains in one of the two scripts that have it; `test_models_and_pipelines` sees both."""
+    arguments = ("--epochs=2", "--batch_sizes=2", "--max_steps=2", "--device=cpu")
+    done = run(script, *arguments, cwd=tmp_path, **network)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == done.stderr.count("WARNING: ") == done.stderr.count(f"{host} cannot be reached")
     assert "SYNTHETIC DATA" in done.stderr
-    (path,) = (tmp_path / "results").glob(file)
+    (path,) = (tmp_path / "results").glob(f"{file}tensorflow_synthetic_results.csv")
     found = rows(path)
     assert list(found[0]) == list(COLUMNS)
     assert [(row["batch_size"], row["epoch"]) for row in found] == [("2", "1"), ("2", "2")]
@@ -62,8 +68,9 @@ def test_the_stand_in_offline(tmp_path, script, file, host):
         assert float(row["peak_memory_gb"]) > 0.2
         assert (row["num_processes"], row["num_nodes"], row["global_batch_size"]) == ("1", "1", "2")
         share = float(row["tflops"]) / float(row["matmul_tflops"])
-        assert share > 0
-        assert float(row["matmul_share"]) == pytest.approx(share, rel=0.01)
+        # A network that costs nothing has a share that is rounded to 0.
+        assert network or share > 0
+        assert float(row["matmul_share"]) == pytest.approx(share, rel=0.01, abs=1e-5)
 
 
 def test_a_device_that_is_not_there(tmp_path):
@@ -162,51 +169,47 @@ def test_real_food101(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("script", "file"), [(CIFAR100, "cifar-100-python-target_archive"), (NLP, "imdb.npz")], ids=["CIFAR100", "IMDB"]
+    ("script", "file"),
+    [(tensorflow_test_computer_vision_cifar100, "cifar-100-python-target_archive"), (tensorflow_test_nlp, "imdb.npz")],
+    ids=["CIFAR100", "IMDB"],
 )
-def test_corrupt_files_of_keras(tmp_path, script, file):
-    (tmp_path / "data" / "keras" / "datasets").mkdir(parents=True)
-    (tmp_path / "data" / "keras" / "datasets" / file).write_bytes(b"not what it was")
-    done = run(script, "--data=real", *SHORT, cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
-    assert f"{file} is broken" in done.stderr
-    assert not (tmp_path / "results").exists()
+def test_corrupt_files_of_keras(tmp_path, monkeypatch, script, file):
+    """Keras itself, which may unpickle them, never sees them."""
+    monkeypatch.setitem(sys.modules, "keras", None)  # importing it raises
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / file).write_bytes(b"not what it was")
+    with pytest.raises(DataUnavailable, match=f"{file} is broken: it has another checksum") as caught:
+        script.load_data(parse(script.EXPERIMENT, "", []).changed(data="real"))
+    assert "\n" not in str(caught.value)
 
 
 # ---- Failures ----
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_failures_are_rows_and_the_sweep_goes_on(tmp_path):
-    arguments = ("--data=synthetic", "--epochs=2", "--max_steps=2")
-    done = run(BAD_ENDS, *arguments, "--batch_sizes=3, 4, 5, 8", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+def test_failures_are_rows_and_the_sweep_goes_on_until_ctrl_c(tmp_path):
+    arguments = ("--data=synthetic", "--epochs=2", "--max_steps=2", "--batch_sizes=3, 4, 5, 8, 2")
+    process = start(BAD_ENDS, *arguments, cwd=tmp_path)
+    note = tmp_path / "stuck.pid"
+    wait_for(lambda: note.exists() and note.read_text(), seconds=200)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert "4 finished epochs are in" in out
     assert status_of(tmp_path) == [
         *[("3", "1", "ok"), ("3", "2", "failed")],
         *[("4", "1", "ok"), ("4", "2", "failed")],
         *[("5", "1", "ok"), ("5", "2", "out_of_memory")],
-        ("8", "", "skipped"),
+        *[("8", "", "skipped"), ("2", "1", "ok")],
     ]
     raised, killed, memory, _ = (row["error"] for row in rows(the_csv(tmp_path)) if row["status"] != "ok")
     assert raised.startswith("InvalidArgumentError: Unknown image file format")
     assert "SIGKILL" in killed
     assert memory.startswith("OOM when allocating tensor")
     assert not any("{{" in reason or "[Op:" in reason for reason in (raised, memory))
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_ctrl_c_in_mid_epoch(tmp_path):
-    process = start(BAD_ENDS, "--data=synthetic", "--epochs=2", "--max_steps=2", "--batch_sizes=7", cwd=tmp_path)
-    note = tmp_path / "stuck.pid"
-    wait_for(lambda: note.exists() and note.read_text())
-    family = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=5)
-    assert process.returncode == 130
-    assert "Traceback" not in out + err
-    assert "1 finished epoch is in" in out
-    assert status_of(tmp_path) == [("7", "1", "ok")]
     wait_for(lambda: not any(member.is_running() for member in family), seconds=3)
 
 

@@ -4,7 +4,6 @@ To write a token, a model reads nearly all of its weights once. So the memory's 
 """
 
 import ctypes
-import multiprocessing
 import os
 import sys
 import time
@@ -13,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from speed_test.frameworks.llamacpp_process import own_process
 
 BYTES = 2**28  # of each of two buffers: far more than the caches of a processor or a GPU hold
 TIMES = 6  # the best counts, because anything else on the machine only makes a copy slower
@@ -31,22 +32,14 @@ def memory_gb_per_second(on_gpu: bool, threads: int) -> float | None:
     On the CPU so many `threads` do it, on a GPU the GPU with its own memory. None where that cannot be measured.
     It is done in a process of its own: else its buffers would count in the peak memory of a small model.
     """
-    context = multiprocessing.get_context("spawn")
-    pipe, its_end = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(its_end, on_gpu, threads), daemon=True)
-    process.start()
-    its_end.close()
-    try:
-        return pipe.recv() if pipe.poll(SECONDS) else None
-    except (EOFError, OSError):  # it crashed
-        return None
-    finally:
-        process.kill()
-        process.join()
+    with own_process(_measure, on_gpu, threads) as (_, pipe):
+        try:
+            return pipe.recv() if pipe.poll(SECONDS) else None
+        except (EOFError, OSError):  # it crashed
+            return None
 
 
 def _measure(pipe: Connection, on_gpu: bool, threads: int) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # llama.cpp prints a lot, and so does a crash
     try:
         found = (by_device(GPU) or by_device(INTEGRATED_GPU)) if on_gpu else by_threads(threads)
     except (MemoryError, OSError, ImportError, AttributeError):  # no room, or functions that a library lacks

@@ -4,8 +4,6 @@ Its chat template is a program, which may never end or fill the memory. And for 
 process that it runs in.
 """
 
-import multiprocessing
-import os
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -13,6 +11,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from speed_test.frameworks.llamacpp_log import clean
+from speed_test.frameworks.llamacpp_process import own_process
 
 SECONDS = 15  # for the prompts of all questions, which take a few milliseconds
 MEMORY = 2**30  # bytes that they may take beside the model; they take a few kilobytes
@@ -26,18 +25,11 @@ def try_model(path: Path, questions: Sequence[str]) -> None:
     """
     import psutil
 
-    context = multiprocessing.get_context("spawn")
-    pipe, its_end = context.Pipe(duplex=False)
-    process = context.Process(target=_try, args=(its_end, path, questions), daemon=True)
-    process.start()
-    its_end.close()
-    try:
-        _watch(process, pipe)
-    except (EOFError, OSError, psutil.Error):  # the process is no more, and its end of the pipe is closed
-        raise ValueError("llama.cpp crashes on it") from None
-    finally:
-        process.kill()
-        process.join()
+    with own_process(_try, path, questions) as (process, pipe):
+        try:
+            _watch(process, pipe)
+        except (EOFError, OSError, psutil.Error):  # the process is no more, and its end of the pipe is closed
+            raise ValueError("llama.cpp crashes on it") from None
 
 
 def _watch(process: BaseProcess, pipe: Connection) -> None:
@@ -65,7 +57,6 @@ def _check(answer: tuple[str, str] | None) -> None:
 def _try(pipe: Connection, path: Path, questions: Sequence[str]) -> None:
     from speed_test.frameworks.llamacpp import Model
 
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # llama.cpp prints a lot before it ends a process
     try:
         model = Model(path, gpu_layers=0, only_inspect=True)
     except (MemoryError, ValueError) as error:

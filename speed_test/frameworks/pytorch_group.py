@@ -215,6 +215,10 @@ class ProcessGroup(Group):
         import torch
 
         self.meet()
+        # Without a launcher's store rank 0 keeps it, so the others have to be done with it before that one ends.
+        self.store.set(f"left, {self.rank}", "")
+        if self.rank == 0:
+            self.store.wait([f"left, {rank}" for rank in range(self.size)], PATIENCE)
         torch.distributed.destroy_process_group()
         _group = None
 

@@ -1,7 +1,7 @@
 """Python imports a module of this name at its start, if a folder of PYTHONPATH has one. It makes the speed tests that
-the tests run, and their children, spend less time on figures that nobody compares: on the compute limit and on the
-ceiling of matrix products. With SMALL_NETWORK in the environment ResNet50 is a network that costs nothing, for tests
-of the way of the data to it.
+the tests run, and their children, spend less time on figures that nobody compares, on the compute limit and on the
+ceiling of matrix products, and on synthetic photographs. With SMALL_NETWORK in the environment ResNet50 is a network
+that costs nothing, for tests of the way of the data to it.
 """
 
 import importlib.abc
@@ -11,6 +11,7 @@ import sys
 
 QUICK = {
     "speed_test.clock": {"WARMUP_STEPS": 2, "COMPUTE_SECONDS": 0.2, "COMPUTE_BLOCKS": 2, "BLOCK_SECONDS": 0.02},
+    "speed_test.data.photographs": {"PICTURES": 50},
     "speed_test.ceiling": {"BLOCK_SECONDS": 0.002, "SIZE_SECONDS": 0.02, "PRODUCT_SECONDS": 0.02},
 }
 
