@@ -46,6 +46,10 @@ SECONDS_STOPPED = 10  # that a child may be stopped (SIGSTOP) while other proces
 Failure = tuple[str, str]  # status and reason
 
 
+class Skipped(Exception):
+    """A child found out that its work should not be done. Its text is the reason."""
+
+
 class ChildFailed(Exception):
     """The child that prepares a run ended without an answer. Its text is one sentence."""
 
@@ -339,6 +343,8 @@ def _allow_open_files() -> None:
 
 def explain(error: Exception) -> Failure:
     """Status and one line of reason for an exception that ended a child: what, and where it was raised."""
+    if isinstance(error, Skipped):
+        return "skipped", str(error)
     kind = type(error).__name__
     message = str(error)
     if "Traceback (most recent call last)" in message:  # of a loader process: its last line says what it was

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from speed_test import frameworks
 from speed_test.budget import TooSlow
+from speed_test.child import Skipped
 from speed_test.clock import Clock
 from speed_test.command_line import Options
 from speed_test.data import sources
@@ -25,13 +26,14 @@ def train(
     place: Place | None,
     name: str,
 ) -> None:
-    """Build the model by `training` and time it; the parent gets the messages of `Clock`, and "done" at the end."""
+    """Build the model by `training` and time it; the parent gets the messages of `Clock`.
+
+    Raises Skipped where nothing can be measured in the time of --budget.
+    """
     try:
         _train(send, experiment, options, training, batch_size, place, name)
     except TooSlow as reason:
-        send("failed", ("skipped", str(reason)))
-    else:
-        send("done", None)
+        raise Skipped(str(reason)) from None
 
 
 def _train(

@@ -41,7 +41,7 @@ ARROWS = {
     "pace": {"budget", "command_line"},
     "pieces": {"epoch", "screen", "steady"},
     "timetable": {"budget", "clock", "command_line", "resume", "steady"},
-    "train": {"budget", "clock", "command_line", "data", "epoch", "experiment", "frameworks", "ranks"},
+    "train": {"budget", "child", "clock", "command_line", "data", "epoch", "experiment", "frameworks", "ranks"},
     "shared": {"command_line", "experiment", "machine", "ranks", "results", "switches"},
     "flags": {"arguments", "experiment", "switches"},
     "best": {"screen", "switches"},
