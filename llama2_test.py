@@ -54,7 +54,7 @@ EXPERIMENT = Experiment(
     unit="tokens per second (answer by total time)",
     better="higher",
     columns=GENERATION_COLUMNS,
-    identity=("question", "question_iter"),
+    identity=("question", "question_iter", "answer_token_len"),
 )
 
 QUESTIONS = (
@@ -142,10 +142,11 @@ def generation(batch_size: None, options: Options) -> Repeats:
     prompts = {question: model.prompt(question) for question in QUESTIONS[: options.num_questions]}
     answered: list[str] = []
     length = options.max_tokens
-    asked = [(question, number) for question in prompts for number in range(1, options.num_times_per_question + 1)]
+    times = range(1, options.num_times_per_question + 1)
+    asked = [(question, number, options.max_tokens) for question in prompts for number in times]
     letters = codecs.getincrementaldecoder("utf-8")("replace")  # a token may end in the middle of a letter
 
-    def answer(item: tuple[str, int]) -> Iterator[int | None]:
+    def answer(item: tuple[str, int, int]) -> Iterator[int | None]:
         """Read a question, then yield each token of its answer as soon as it is known."""
         model.read(prompts[item[0]])
         yield PROMPT_IS_READ
@@ -162,10 +163,10 @@ def generation(batch_size: None, options: Options) -> Repeats:
         shorter = [tokens for tokens in SHORTER if tokens < length]
         length = next((tokens for tokens in (length, *shorter) if 1 + tokens <= most), min([length, *shorter]))
         if length < options.max_tokens:
-            say(f"Answers have {length} tokens, for there is no time for more of {options.max_tokens}")
+            say(f"Answers have {length} tokens in place of {options.max_tokens}, so that more fit into --budget")
         return 1 + length
 
-    def show(item: tuple[str, int]) -> Iterator[int | None]:
+    def show(item: tuple[str, int, int]) -> Iterator[int | None]:
         """The same, and print the answer as it comes."""
         say(f"\n{item[0]}")
         for token in answer(item):
@@ -173,8 +174,8 @@ def generation(batch_size: None, options: Options) -> Repeats:
             yield token
         say()
 
-    def row(item: tuple[str, int], yielded: list[int], seconds: list[float]) -> dict[str, object]:
-        (question, iteration), tokens = item, yielded[1:]
+    def row(item: tuple[str, int, int], yielded: list[int], seconds: list[float]) -> dict[str, object]:
+        (question, iteration, _), tokens = item, yielded[1:]
         answered.append(question)
         prompt, first, total = seconds[0], seconds[1], seconds[-1]
         text = model.text(tokens)

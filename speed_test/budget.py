@@ -126,8 +126,8 @@ class Shares:
         is_free = not self._are_chosen and self._goals != (None,)
         goals = [size for size in (self._chosen if is_free and run > 1 else self._goals) if size not in done]
         if is_free and run == 1:
-            goals = list(self._goals[len(done) :])  # the first ones have been reached
-            self._chosen += sorted(size for size in done if size is not None)
+            goals, reached = self._still_to_reach(done)
+            self._chosen += reached
             self._tried |= set(done)
         for number, goal in enumerate(goals):
             still = len(goals) - number
@@ -137,6 +137,21 @@ class Shares:
                 yield goal, left() / tasks
             else:
                 yield from self._towards(goal, lambda tasks=tasks: left() / tasks)  # type: ignore[misc]
+
+    def _still_to_reach(self, done: Collection[int | None]) -> tuple[list[int | None], list[int]]:
+        """The goals that are left where the sizes `done` are there already, and those that stand for the others: the
+        largest up to each goal, and above the one before."""
+        goals: list[int | None] = []
+        reached = []
+        previous = 0
+        for goal in filter(None, self._goals):
+            near = [size for size in self._sizes if size in done and previous < size <= goal]
+            if near:
+                reached.append(near[-1])
+            else:
+                goals.append(goal)
+            previous = goal
+        return goals, reached
 
     def _towards(self, goal: int, share: Callable[[], float]) -> Iterator[tuple[int, float]]:
         """The largest size up to `goal` that fits, and if that fails the next smaller one."""
@@ -234,8 +249,9 @@ def _of_time(why: LeftOut, whose: str = "") -> str:
     """ "10 steps and the compute limit would take 190 s, and 80 s were left" """
     if not why.needs:
         return "no time was left"
-    takes = f"{FEWEST_STEPS} steps{whose} and the compute limit would take {why.needs:,.0f} s"
-    return f"{takes}, and {why.are:,.0f} s were left"
+    digits = 0 if why.needs >= 10 else 1
+    takes = f"{FEWEST_STEPS} steps{whose} and the compute limit would take {why.needs:,.{digits}f} s"
+    return f"{takes}, and {why.are:,.{digits}f} s were left"
 
 
 def _batch_sizes(sizes: Sequence[int]) -> str:

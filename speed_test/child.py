@@ -302,6 +302,9 @@ def _leave_out_teardown(reported: threading.Event) -> None:
     """End a child that has said how it went, before Python takes its modules apart: with PyTorch that takes a second,
     and gloo's threads may abort in it, see https://github.com/pytorch/pytorch/issues/190489"""
     if reported.is_set():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
         os._exit(0)
 
 

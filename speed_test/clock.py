@@ -235,7 +235,7 @@ class Clock:
                     last += seconds[-1]
                     # After a step that was compiled there has to be one that only trains.
                     one_more = self.shared.get("compiled") and len(seconds) == 1
-                    if self.pace:
+                    if self.pace and not self.rate:
                         one_more = self.pace.needs_another_step(seconds) or one_more
                     if self.group.agreed(last - since > WARMUP_SECONDS and not one_more):
                         break

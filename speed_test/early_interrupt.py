@@ -50,7 +50,9 @@ def _quiet(kind: type[BaseException], error: BaseException, traceback: Traceback
     if isinstance(error, KeyboardInterrupt):
         return  # Python ends with the signal itself
     cause = error.__cause__ or error.__context__
-    while cause:
+    seen = {id(error)}
+    while cause and id(cause) not in seen:  # causes may form a circle
+        seen.add(id(cause))
         if isinstance(cause, KeyboardInterrupt):
             sys.exit(128 + signal.SIGINT)
         cause = cause.__cause__ or cause.__context__

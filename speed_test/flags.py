@@ -20,6 +20,7 @@ from speed_test.switches import PRECISIONS
 if TYPE_CHECKING:
     from speed_test.command_line import Options
 
+LEAST_BUDGET = 1.0  # seconds
 UNTIL_OF_A_BUDGET = 0.01  # --until beside --budget, unless it is given: what is sure leaves its time to the rest
 
 
@@ -209,6 +210,10 @@ def _check_budget(parser: ArgumentParser, options: "Options") -> None:
     for flag, given in (("--time_limit", options.time_limit), ("--max_steps", options.max_steps)):
         if given:
             parser.error(f"--budget: it chooses how much is measured, as {flag} does; leave one of the two out")
+    if options.budget and options.budget < LEAST_BUDGET:
+        parser.error(f"--budget: {options.budget:g} s are too few to measure anything in; write 1m, for example")
+    if options.cooldown:
+        parser.error("--budget: all of it is for measuring; leave it or --cooldown out")
     if options.best:
         parser.error("--budget: --best takes as long as it needs; measure with the options that it finds")
     if options.processes != 1:

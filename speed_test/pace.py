@@ -73,7 +73,8 @@ class Pace:
         `rate` is the compute limit in samples per second. Warm-up and limit took `warm_up` and `limit` seconds.
         """
         now, step = self._now(), batch_size / rate
-        self.overhead = now - self._share.started - warm_up - limit
+        # What compiling and choosing kernels took of the warm-up is overhead too: it comes again at each batch size.
+        self.overhead = now - self._share.started - min(warm_up, self._costs.warm_up(step)) - limit
         self._step, self._most = step, options.epochs
         self._limit_seconds = self._reserve = limit
         least = now + budget.FEWEST_STEPS * step + self._reserve

@@ -170,6 +170,7 @@ def _medians(rows: list[dict], shown: Shown | None) -> tuple[str, ...]:
     half_width, grade, _ = shown
     if status != "ok":
         grade = f"{grade}, {status} after {count(len(done), 'epoch')}".removeprefix(", ")
+    done = [row for row in done if not row["estimated"]] or done  # an epoch and a part of one are not the same
     seconds = statistics.median(row["epoch_seconds"] for row in done)
     return (
         str(rows[0]["batch_size"]),

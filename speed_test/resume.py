@@ -28,23 +28,28 @@ def done(path: Path, shared: dict[str, object], identity: tuple[str, ...], estim
 
     Such a row has the same cells as `shared` (machine, experiment, data, switches, versions, code). It is told from
     others of its run by its cells in the columns `identity`. Estimates count only if this run makes `estimates` as
-    well. Failed rows are measured again.
+    well. Failed rows are measured again, and so is what was skipped for want of time.
     """
     wanted = {column: cell_text(value) for column, value in shared.items()}
     found: dict[int, set[tuple[str, ...]]] = {}
     rates: dict[tuple[int, str], list[list[float]]] = {}
     out_of_memory: int | None = None
+    skipped: list[tuple[int, tuple[str, ...]]] = []
     for row in rows_of(path):
         if any(row.get(column) != text for column, text in wanted.items()):
             continue
         if row["status"] == "out_of_memory" and row.get("batch_size", "").isdecimal():
             out_of_memory = min(int(row["batch_size"]), out_of_memory or int(row["batch_size"]))
-        if row["status"] == "skipped" or (
-            row["status"] == "ok" and (estimates or row.get("estimated", "False") == "False")
-        ):
-            run = int(row["run"]) if row.get("run", "").isdecimal() else 1
-            found.setdefault(run, set()).add(tuple(row.get(column, "") for column in identity))
+        run = int(row["run"]) if row.get("run", "").isdecimal() else 1
+        key = tuple(row.get(column, "") for column in identity)
+        if row["status"] == "skipped" and row.get("batch_size", "").isdecimal():
+            skipped.append((run, key))
+        if row["status"] == "ok" and (estimates or row.get("estimated", "False") == "False"):
+            found.setdefault(run, set()).add(key)
             rates.setdefault((run, row.get("batch_size", "")), []).extend(series([row]))
+    for run, key in skipped:
+        if out_of_memory and int(key[0]) > out_of_memory:  # others were skipped for want of time
+            found.setdefault(run, set()).add(key)
     return Found({run: frozenset(rows) for run, rows in found.items()}, rates, out_of_memory)
 
 

@@ -262,11 +262,15 @@ class _Sweep:
                 screen.say(content)
         self.rows.release()
         status, reason = self.ranks.verdict(child.failure()) or ("", "")
-        self._timetable.ended(batch_size, learnt, child.seconds_of_ending, status)
+        # One that was killed had its last word long before.
+        tail = child.seconds_of_ending if status in ("", "skipped") else None
+        self._timetable.ended(batch_size, learnt, tail, status)
         if status:
             if status == "out_of_memory" and batch_size is not None:
                 self._out_of_memory_at = min(batch_size, self._out_of_memory_at or batch_size)
-            row = self.rows.save_failure(status, reason, batch_size, epoch, self._switches(options))
+            # What was skipped is no epoch.
+            of_epoch = None if status == "skipped" else epoch
+            row = self.rows.save_failure(status, reason, batch_size, of_epoch, self._switches(options))
             report.failure(row)
 
     def _switches(self, options: Options) -> dict[str, object]:

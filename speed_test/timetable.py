@@ -69,12 +69,13 @@ class Timetable:
         """Whether a child of so many seconds fits."""
         return not self._shares or seconds + self._tail <= self.left
 
-    def ended(self, batch_size: int | None, found: Measured | None, tail: float, status: str) -> None:
-        """The child of a batch size has ended, `tail` seconds after its last word: what was `found` of its speed, and
-        with which status it failed ("" if it did not)."""
+    def ended(self, batch_size: int | None, found: Measured | None, tail: float | None, status: str) -> None:
+        """The child of a batch size has ended, `tail` seconds after its last word (None: unknown): what was `found` of
+        its speed, and with which status it failed ("" if it did not)."""
         if not self._shares:
             return
-        self._tail = max(tail, 0 if self._tail == TAIL_SECONDS else self._tail)
+        if tail is not None:
+            self._tail = max(tail, 0 if self._tail == TAIL_SECONDS else self._tail)
         if found:
             self._shares.measured(found)
         if batch_size is not None and status in ("out_of_memory", "skipped"):
