@@ -179,7 +179,7 @@ def measure(suite: Suite) -> None:
 def conclude(suite: Suite) -> int:
     """Print the summary and write it as text and as a picture; return the exit status."""
     outcomes = suite.outcomes()
-    is_measured = any(one.run_ids and one.status in ("measured", "stopped") for one in outcomes)
+    is_measured = any(one.run_ids and one.status != "failed" for one in outcomes)
     screen.say()
     if is_measured:
         summary = summarise(suite.options, outcomes)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,13 +63,29 @@ def dependencies(script: Path) -> list[str]:
 
 
 def run(command: list[str]) -> int:
-    """Run `command` to its end and return its exit status. Ctrl-C is left to it, as it may have rows to write."""
+    """Run `command` to its end and return its exit status, as a shell has it.
+
+    Signals that end this process are passed on to it, as it may have rows to write. A terminal sends Ctrl-C to both; a
+    second one does no harm.
+    """
     process = subprocess.Popen(command)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number and os.name != "nt" and signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores one
+            signal.signal(number, lambda number, _: process.send_signal(number))
     while True:
         try:
-            return process.wait()
-        except KeyboardInterrupt:
+            status = process.wait()
+            return status if status >= 0 else 128 - status
+        except KeyboardInterrupt:  # on Windows
             pass
+
+
+def is_complete(python: str) -> bool:
+    """Whether the virtual environment of `python` is there and has pip, which comes last."""
+    if not os.path.exists(python):
+        return False
+    return not subprocess.run([python, "-c", "import pip"], capture_output=True).returncode
 
 
 def main() -> int:
@@ -78,7 +95,7 @@ def main() -> int:
         return 0 if len(sys.argv) > 1 else 2
     packages = dependencies(Path(sys.argv[1]))
     python = str(ROOT / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
-    steps = [] if os.path.exists(python) else [[find_python(), "-m", "venv", str(ROOT / ".venv")]]
+    steps = [] if is_complete(python) else [[find_python(), "-m", "venv", str(ROOT / ".venv")]]
     if packages:
         steps.append([python, "-m", "pip", "install", "--disable-pip-version-check", *packages])
     os.environ["SPEED_TEST_SETS_UP"] = "1"  # so run_all.py knows that it may install what its speed tests need

@@ -21,14 +21,16 @@ class Found(NamedTuple):
 
 
 NOTHING = Found({}, {}, None)
+SINCE = "SPEED_TEST_RESUMES_SINCE"  # in the environment: run_all.py resumes no more than its own rows
 
 
-def done(path: Path, shared: dict[str, object], identity: tuple[str, ...], estimates: bool) -> Found:
+def done(path: Path, shared: dict[str, object], identity: tuple[str, ...], estimates: bool, since: str = "") -> Found:
     """The rows in `path`, and in the files beside it (`..._2.csv`), that need not be measured again.
 
-    Such a row has the same cells as `shared` (machine, experiment, data, switches, versions, code). It is told from
-    others of its run by its cells in the columns `identity`. Estimates count only if this run makes `estimates` as
-    well. Failed rows are measured again, and so is what was skipped for want of time.
+    Such a row has the same cells as `shared` (machine, experiment, data, switches, versions, code), and began at
+    `since` (UTC, ISO 8601) or later. It is told from others of its run by its cells in the columns `identity`.
+    Estimates count only if this run makes `estimates` as well. Failed rows are measured again, and so is what was
+    skipped for want of time.
     """
     wanted = {column: cell_text(value) for column, value in shared.items()}
     found: dict[int, set[tuple[str, ...]]] = {}
@@ -36,7 +38,7 @@ def done(path: Path, shared: dict[str, object], identity: tuple[str, ...], estim
     out_of_memory: int | None = None
     skipped: list[tuple[int, tuple[str, ...]]] = []
     for row in rows_of(path):
-        if any(row.get(column) != text for column, text in wanted.items()):
+        if any(row.get(column) != text for column, text in wanted.items()) or row.get("started_at", "") < since:
             continue
         if row["status"] == "out_of_memory" and row.get("batch_size", "").isdecimal():
             out_of_memory = min(int(row["batch_size"]), out_of_memory or int(row["batch_size"]))

@@ -143,7 +143,9 @@ def _follow(script: Script) -> NoReturn:
 def _found(experiment: Experiment, options: Options, results: Results, shared: dict[str, object]) -> resume.Found:
     """What the CSV has already, for --resume; says how much."""
     estimates = bool(options.max_steps or options.time_limit or options.budget)
-    found = resume.done(results.path, results.fitting(shared), experiment.identity, estimates)
+    found = resume.done(
+        results.path, results.fitting(shared), experiment.identity, estimates, os.environ.get(resume.SINCE, "")
+    )
     rows = sum(len(found.rows.get(run, ())) for run in range(1, options.runs + 1))
     screen.say(f"{screen.count(rows, experiment.row_is)} found in the CSV already, from an earlier run\n")
     return found

@@ -309,3 +309,14 @@ def test_a_thousand_machines(monkeypatch):
             raise AssertionError((seed, used, vars(world)))
     # Most machines have enough to measure for all of the time.
     assert ends["within"] + ends["all measured"] > 830, ends
+
+
+def test_sizes_that_are_done_stand_for_the_goals_that_they_reach():
+    def still(done, runs=1):
+        shares = Shares((16, 32, 64, 128, 256, 512, 1024), COSTS, are_chosen=False, runs=runs)
+        first = [size for size, _ in shares.of_run(1, lambda: 1000.0, done)]
+        return first, [size for size, _ in shares.of_run(2, lambda: 1000.0)] if runs > 1 else None
+
+    assert still({512}) == ([16, 128], None)
+    assert still({16, 64}) == ([1024], None)
+    assert still({16, 32, 64, 128, 256, 512, 1024}, runs=2) == ([], [16, 128, 1024])

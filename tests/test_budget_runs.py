@@ -176,3 +176,17 @@ def test_what_a_budget_means(scratch):
     found = parse(cifar100.EXPERIMENT, "", ["--budget=90", "--until=3%", "--batch_sizes=32"])
     assert (found.budget, found.until, found.has_chosen_sizes) == (90, 0.03, True)
     assert parse(cifar100.EXPERIMENT, "", []).until is None
+
+
+@frameworks
+def test_what_was_skipped_for_want_of_time_is_measured_later(tmp_path):
+    arguments = ("--batch_sizes=128", "--epochs=1")
+    run(PACED, "--budget=6", *arguments, cwd=tmp_path, FIXED="1.5")
+    (skipped,) = rows(the_csv(tmp_path))
+    assert (skipped["status"], skipped["epoch"]) == ("skipped", "")
+    done = run(PACED, "--resume", *arguments, cwd=tmp_path, EACH="0.000005")
+    assert done.returncode == 0, done.stderr
+    assert [row["status"] for row in rows(the_csv(tmp_path))] == ["skipped", "ok"]
+    # run_all.py resumes only what began with it.
+    run(PACED, "--resume", *arguments, cwd=tmp_path, EACH="0.000005", SPEED_TEST_RESUMES_SINCE="2999")
+    assert [row["status"] for row in rows(the_csv(tmp_path))] == ["skipped", "ok", "ok"]

@@ -200,6 +200,29 @@ def test_the_first_command_sets_up_an_environment_and_runs_the_script_in_it(tmp_
     assert (Path(prefix).resolve(), rest) == ((tmp_path / ".venv").resolve(), "--epochs=1 two words")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal cannot be sent to one process")
+def test_the_first_command_passes_signals_on():
+    code = "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(9))\nprint('ready', flush=True)\n"
+    program = (
+        f"import importlib.util, sys\nspec = importlib.util.spec_from_file_location('first', sys.argv[1])\n"
+        f"first = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(first)\n"
+        f"sys.exit(first.run([sys.executable, '-c', {code + 'time.sleep(60)'!r}]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, ROOT / "speed_test" / "__main__.py"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(15)
+    assert process.wait(30) == 9
+
+
+def test_an_environment_without_pip_is_made_again(tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path], check=True)
+    python = next(path for path in (tmp_path / "bin" / "python", tmp_path / "Scripts" / "python.exe") if path.exists())
+    assert not bootstrap().is_complete(str(python))
+    assert bootstrap().is_complete(sys.executable)
+
+
 @pytest.mark.parametrize(
     ("argument", "wrong"),
     [("nothing.py", "nothing.py cannot be read"), ("README.md", "README.md has no PEP 723 header")],

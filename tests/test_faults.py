@@ -161,6 +161,14 @@ def test_a_ctrl_c_that_gets_lost_before_the_start_ends_the_run(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+def test_an_error_whose_causes_form_a_circle_is_printed():
+    program = "import speed_test\na, b = ValueError('one'), ValueError('two')\nb.__context__ = a\nraise a from b"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr.count("ValueError: one") >= 1
+
+
 def test_a_process_that_ignores_ctrl_c_goes_on_to_ignore_it(tmp_path):
     """As children do; and one whose handler is its own keeps that."""
     program = "import signal\nsignal.signal(signal.SIGINT, {0})\nimport speed_test\n"

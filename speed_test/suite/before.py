@@ -4,6 +4,7 @@ import platform
 import time
 
 from speed_test import faults, machine, screen, state
+from speed_test.suite import shares
 from speed_test.suite.memory import shares_memory
 from speed_test.suite.shares import time_text
 from speed_test.suite.suite import Suite
@@ -14,6 +15,8 @@ SECONDS_OF_A_LOOK = 2.0  # at other programs
 def say_plan(suite: Suite) -> None:
     """Print which tests will run, what they measure, and how long each gets."""
     tests, left = suite.to_do(), suite.left()
+    if left is not None and left < shares.LEAST:
+        return  # each of them is left out, with that reason
     time_of_all = ", each as long as it takes" if left is None else f" in {time_text(left)}"
     each = f", about {time_text(left / len(tests))} each" if left is not None and len(tests) > 1 else ""
     screen.say(f"\n{screen.count(len(tests), 'speed test')}{time_of_all}{each}")

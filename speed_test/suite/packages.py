@@ -45,7 +45,7 @@ def _is_here(package: str) -> bool:
         return True
     try:
         return wanted.specifier.contains(metadata.version(wanted.name), prereleases=True)
-    except metadata.PackageNotFoundError:
+    except (metadata.PackageNotFoundError, TypeError, ValueError):  # or what an installation that was ended has left
         return False
 
 

@@ -23,7 +23,8 @@ IsTooLong = Callable[[float], bool]
 
 
 class Ended(NamedTuple):
-    """How a process ended: its exit status, the seconds that it took, and whether it had to be ended for hanging."""
+    """How a process ended: its exit status, the seconds that it took (without those of sleep), and whether it had to be
+    ended for hanging."""
 
     status: int
     seconds: float
@@ -82,7 +83,7 @@ def run(command: Sequence[str], log: Log, interrupt: Interrupt, watch: Watch, is
     finally:
         end(process)
     watch(time.monotonic() - begun, log.new_lines())
-    return Ended(process.returncode, time.monotonic() - begun, hung)
+    return Ended(process.returncode, time.monotonic() - begun - suspended, hung)
 
 
 class _Stopping:

@@ -3,7 +3,6 @@ neither folders nor commands, and everything in it is checked."""
 
 import contextlib
 import json
-import math
 import os
 import re
 import tempfile
@@ -17,6 +16,7 @@ from speed_test.command_line import BadInput
 from speed_test.suite.outcome import Outcome
 
 FILE = "run_all.json"
+MOST_SECONDS = 1e8  # three years: nobody's suite takes longer
 LOCK = "run_all.lock"
 VERSION = 1
 MOST_BYTES = 1_000_000
@@ -35,10 +35,6 @@ class Saved:
     given: dict[str, float] = field(default_factory=dict)
     started: dict[str, str] = field(default_factory=dict)
 
-    def is_done(self, name: str) -> bool:
-        """Whether a test need not run again."""
-        return name in self.outcomes and self.outcomes[name].status in ("measured", "failed")
-
 
 @contextlib.contextmanager
 def locked(results_dir: Path) -> Iterator[None]:
@@ -54,6 +50,8 @@ def locked(results_dir: Path) -> Iterator[None]:
         lock.acquire()
     except portalocker.exceptions.AlreadyLocked:
         raise BadInput(f"another suite writes to {screen.one_line(results_dir)}; wait until it has ended") from None
+    except OSError as error:  # a folder, or another user's file
+        raise BadInput(f"{screen.one_line(path)} cannot be written ({screen.reason(error)}); remove it") from None
     except portalocker.exceptions.BaseLockException:  # a file system without locks
         pass
     try:
@@ -94,7 +92,7 @@ def load(results_dir: Path, asked: Mapping[str, str], machines: Sequence[str], s
     path = results_dir / FILE
     shown = screen.one_line(path)
     try:
-        if path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > MOST_BYTES or not path.is_file():  # a device would never end
             raise ValueError
         saved = _checked(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -155,7 +153,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_seconds(value: Any) -> bool:
-    return isinstance(value, float) and math.isfinite(value) and value >= 0
+    return isinstance(value, float) and 0 <= value <= MOST_SECONDS
 
 
 def _is_time(value: Any) -> bool:

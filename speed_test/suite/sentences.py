@@ -46,7 +46,8 @@ def best_and_worst(tests: Iterable["Line"], baseline: str) -> str:
 
     Only figures with a grade better than D count.
     """
-    sure = [line for line in tests if line.speed is not None and line.grade in SURE]
+    known = [line for line in tests if line.speed is not None]
+    sure = [line for line in known if line.grade in SURE]
     if len(sure) < 2:
         return ""
     sure.sort(key=lambda line: line.speed or 0, reverse=True)
@@ -58,7 +59,8 @@ def best_and_worst(tests: Iterable["Line"], baseline: str) -> str:
         )
     best = [line for line in sure[:2] if len(sure) >= 4 and _low(line) > _high(last)] or [first]
     said = " and ".join(f"{line.title} ({_times(line)} times its speed)" for line in best)
-    return f"Against the {baseline} it does best in {said}, and worst in {last.title} ({_times(last)})."
+    of = "" if len(sure) == len(known) else f", in the {len(sure)} tests with a grade from A to C,"
+    return f"Against the {baseline}{of} it does best in {said}, and worst in {last.title} ({_times(last)})."
 
 
 def _width(line: "Line") -> float:

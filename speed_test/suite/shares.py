@@ -12,6 +12,7 @@ from typing import NamedTuple
 from speed_test import screen
 
 FIRST_OVERHEAD = 10.0  # seconds, until a test has shown its own
+MOST_OVERHEAD = 60.0  # what is more than that was a test that hung
 LEAST = 15.0  # seconds a test, overhead included: in less, hardly anything can be measured
 LEAST_BUDGET = 5.0  # seconds that a test is given at least
 KEPT = 0.1  # of the budget: a suite that differs less has kept it
@@ -34,7 +35,7 @@ def time_text(seconds: float) -> str:
 def overhead(spent: Sequence[Spent]) -> float:
     """The seconds that the next test will take beyond its budget. A test that ended early does not tell."""
     beyond = [one.took - one.given for one in spent if one.given is not None and one.took > one.given]
-    return statistics.median(beyond) if beyond else FIRST_OVERHEAD
+    return min(statistics.median(beyond), MOST_OVERHEAD) if beyond else FIRST_OVERHEAD
 
 
 def budget_of_next(left: float, tests: int, spent: Sequence[Spent]) -> float:
@@ -59,7 +60,9 @@ def explained(budget: float, spent: Sequence[Spent]) -> str:
     if abs(took - budget) <= KEPT * budget:
         return ""
     what = f"It took {time_text(took)}; the budget was {time_text(budget)}"
-    if took < budget:
+    if took < budget and all(one.given is None or one.took < one.given + MOST_OVERHEAD for one in spent):
         return f"{what}: every test had measured all that it measures, or had ended."
+    if took < budget:
+        return f"{what}: what was left was too little for another test."
     late = max(spent, key=lambda one: one.took - (one.given or one.took))
     return f"{what}: {late.name} could not stop in time, and took {time_text(late.took)}."

@@ -1,12 +1,14 @@
 """A suite that runs: its speed tests, how each ended, and the time that is left."""
 
+import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from speed_test import screen
+from speed_test import resume, screen
 from speed_test.command_line import BadInput, Options
 from speed_test.epoch import now_in_utc
 from speed_test.interrupt import Interrupt
@@ -35,8 +37,11 @@ class Suite:
         self.has_failed = False
         self._so_far = so_far
         self._outcomes = so_far.outcomes
-        for name in [name for name, one in self._outcomes.items() if one.status == "left out"]:
-            del self._outcomes[name]
+        for name, one in list(self._outcomes.items()):
+            if one.status == "left out" and one.run_ids:
+                self._outcomes[name] = replace(one, status="stopped")  # it was stopped before it was left out
+            elif one.status == "left out":
+                del self._outcomes[name]
 
     def __enter__(self) -> "Suite":
         try:
@@ -117,6 +122,7 @@ class Suite:
         before = self._outcomes.get(test.name) or Outcome(test.name, test.script.name, "stopped", "while it ran")
         started = self._so_far.started.setdefault(test.name, now_in_utc())
         arguments = [] if given is None else [f"--budget={given:g}"]
+        os.environ[resume.SINCE] = started
         if test.name in self._outcomes:
             arguments.append("--resume")
         elif given is not None:
@@ -154,7 +160,8 @@ class Suite:
         try:
             return process.run([*start, *arguments], log, self.interrupt, watch, is_too_long)
         except OSError as error:  # Python, uv or the script was removed meanwhile
-            log.path.write_text(f"{test.script.name} cannot be started ({screen.reason(error)})", encoding="utf-8")
+            with contextlib.suppress(OSError):
+                log.path.write_text(f"{test.script.name} cannot be started ({screen.reason(error)})", encoding="utf-8")
             return process.Ended(1, 0.0)
 
     def _watch(self, test: SpeedTest, shown: Bar, left: float | None = None) -> process.Watch:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speed_test import advice
+from speed_test import advice, screen
 from speed_test.command_line import BadInput
 from speed_test.compare import grades, known
 from speed_test.compare.cells import clean
@@ -105,7 +105,7 @@ def _cells(measurements: list[Measurement]) -> "pd.DataFrame":
 def summarise(results_dir: Path, outcomes: Sequence[Outcome], baseline: str | None) -> Summary:
     """The summary of the tests that ended so, against the machine called `baseline` (None: the usual one).
 
-    Raises BadInput if there is no such machine.
+    Where that one is no other machine, the usual one stands for it, with a warning.
     """
     owners = {run_id: place for place, one in enumerate(outcomes) for run_id in one.run_ids}
     own, others = rows.own_and_others(rows.measurements(results_dir), set(owners))
@@ -121,7 +121,11 @@ def summarise(results_dir: Path, outcomes: Sequence[Outcome], baseline: str | No
         for told in cells.loc[is_own, "told"]
     ]
     if baseline is not None:
-        _check_baseline(cells, baseline)
+        try:
+            _check_baseline(cells, baseline)
+        except BadInput as error:  # it turned out to be this machine under another name
+            screen.warn(f"{error}; compared with the {BASELINE} instead")
+            baseline = None
     return _summary(cells, is_own, outcomes, baseline or BASELINE)
 
 
