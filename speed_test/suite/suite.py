@@ -107,6 +107,7 @@ class Suite:
 
     def prepare(self, test: SpeedTest) -> None:
         """Let `test` get its packages and its data ready; where that fails it is left out."""
+        os.environ.setdefault("PIP_QUIET", "2")  # errors only: its warnings would be taken for the test's
         log = process.Log(self.logs / f"{test.script.stem}_preparation.txt")
         with bar(f"Setting up {test.name}", None) as shown:
             ended = self._run(test, ["--prepare"], log, self._watch(test, shown), lambda seconds: False)
