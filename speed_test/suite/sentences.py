@@ -168,7 +168,7 @@ def neighbours(published: Sequence[Near], sure: int) -> str:
     `sure` is how many tests have a grade from A to C. If they are too few, the sentence says only that.
     """
     if sure < LEAST_TESTS:
-        have = "1 test has" if sure == 1 else f"{sure} tests have"
+        have = {0: "No test has", 1: "1 test has"}.get(sure, f"{sure} tests have")
         return f"{have} a grade from A to C: {LEAST_TESTS} would tell which published machine it stands beside."
     known = [near for near in published if near.tests >= LEAST_TESTS]
     if not known:
