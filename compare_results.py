@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speed_test import early_interrupt, screen
-from speed_test.command_line import BadInput, Options, Parser, one_of, prices, whole_number
+from speed_test.command_line import BadInput, Options, Parser, one_of
+from speed_test.compare import like_flags
 from speed_test.compare.cells import one_line
 from speed_test.compare.check import problems
 from speed_test.compare.facts import Measurement
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 RESULTS = Path("results")
 MAX_NOTES = 5  # printed for a file
 MAX_PROBLEMS = 20  # of --check, for a file
-OF_LIKE = ("samples", "epochs", "tokens", "price", "rent")
-NOT_WITH_LIKE = ("baseline", "html", "check")
 
 
 def parse() -> Options:
@@ -78,56 +77,10 @@ def parse() -> Options:
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write one page with all of it, to open in a browser")
     parser.add_argument("--check", action="store_true", help="only tell what is wrong with the CSVs, if anything is")
-    add_like(parser)
+    like_flags.add(parser)
     options = parser.parse_args()
-    for name in OF_LIKE if options.like is None else NOT_WITH_LIKE:
-        if getattr(options, name):
-            why = (
-                "goes only with --like=TEST; add it"
-                if options.like is None
-                else "does not go with --like; leave one out"
-            )
-            parser.error(f"--{name} {why}")
+    like_flags.check(parser, options)
     return options
-
-
-def add_like(parser: Parser) -> None:
-    """Add the options on how long a person's own work would take."""
-    parser.add_argument(
-        "--like",
-        metavar="TEST",
-        help="print only how long work that is like this test (such as pytorch_imdb) takes each machine",
-    )
-    parser.add_argument(
-        "--samples",
-        type=whole_number(1, 1_000_000_000_000),
-        metavar="N",
-        help="of --like: how many samples an epoch of the work has (default: as many as the test)",
-    )
-    parser.add_argument(
-        "--epochs", type=whole_number(1, 1_000_000), metavar="N", help="of --like: how many epochs (default: 1)"
-    )
-    parser.add_argument(
-        "--tokens",
-        type=whole_number(1, 1_000_000_000_000),
-        metavar="N",
-        help="of --like=llama2: how many tokens to generate (default: 1,000,000)",
-    )
-    parser.add_argument(
-        "--price",
-        type=prices,
-        default=(),
-        metavar='"MACHINE=NUMBER, ..."',
-        help="of --like: what machines cost, for their speed for the money; MACHINE as for --baseline",
-    )
-    parser.add_argument(
-        "--rent",
-        type=prices,
-        default=(),
-        metavar='"MACHINE=NUMBER, ..."',
-        help="of --like: what an hour of machines costs, for what the work costs there, and with --price for how often "
-        "it is done before buying is cheaper",
-    )
 
 
 def main() -> None:

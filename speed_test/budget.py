@@ -19,10 +19,6 @@ MEMORY_SHARE = 0.9
 PIECES = 10  # that are to fit, where pieces of work can be made shorter
 
 
-class TooSlow(Exception):
-    """Nothing sensible can be measured in the time that is left. Its text says why."""
-
-
 class Costs(NamedTuple):
     """What the clock measures before the first epoch: so many steps or seconds of warm-up on a batch, and so many
     blocks and seconds, at least, of the compute limit."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from speed_test import screen
+from speed_test.family import family, kill
 from speed_test.interrupt import STOP_SIGNALS, Interrupt
 
 # How the frameworks and the system say that memory has run out: CUDA, MPS (the second and third), PyTorch's CPU
@@ -232,17 +233,10 @@ def _end(process: BaseProcess) -> None:
     """End a child and all processes that it has started."""
     if not process.is_alive():
         return
-    import psutil
-
-    try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.Error:
-        family = []
+    members = family(process.pid)
     process.terminate()
     process.join(SECONDS_TO_END)
-    for member in family:
-        with contextlib.suppress(psutil.Error):
-            member.kill()
+    kill(members)
     process.kill()
     process.join()
 

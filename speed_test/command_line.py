@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from speed_test import flags
-from speed_test.arguments import argument, existing_file, one_of, prices, quoted, whole_number
+from speed_test.arguments import argument, existing_file, one_of, quoted, whole_number
 from speed_test.experiment import Experiment
 from speed_test.screen import reason
 
@@ -26,7 +26,6 @@ __all__ = [
     "make_parser",
     "one_of",
     "parse",
-    "prices",
     "whole_number",
 ]
 

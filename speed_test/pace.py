@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from speed_test import budget
-from speed_test.budget import Costs, Share, TooSlow
+from speed_test.budget import Costs, Share
+from speed_test.child import Skipped
 
 if TYPE_CHECKING:
     from speed_test.command_line import Options
@@ -43,7 +44,7 @@ class Pace:
     def needs_another_step(self, seconds: Sequence[float]) -> bool:
         """After steps of the warm-up that took `seconds`: whether one more is needed to tell how long a step takes.
 
-        The first one may be long, for it compiles and chooses kernels. Raises TooSlow if too little is left.
+        The first one may be long, for it compiles and chooses kernels. Raises Skipped if too little is left.
         """
         step, left = min(seconds), self.left
         if budget.fits(step, left, self._costs):
@@ -51,7 +52,7 @@ class Pace:
         if len(seconds) == 1 and step <= left:
             return True
         what = "the first step took" if len(seconds) == 1 else "a step takes"
-        raise TooSlow(f"{what} {step:,.3g} s, and {max(left, 0):,.0f} s were left of --budget")
+        raise Skipped(f"{what} {step:,.3g} s, and {max(left, 0):,.0f} s were left of --budget")
 
     def may_reach_end(self, epoch: float) -> bool:
         """Whether an epoch, of so many seconds at the compute limit, may fit, so that its last batch has to be warmed
@@ -121,10 +122,10 @@ class Pace:
         return budget.most_things(self._left_of_share, came[0], _each(came), items)
 
     def plan_pieces(self, came: Sequence[float], yields: int) -> int:
-        """How many pieces of `yields` things fit, but at least one. Raises TooSlow if not even one does."""
+        """How many pieces of `yields` things fit, but at least one. Raises Skipped if not even one does."""
         self._piece = came[0] + _each(came) * (yields - 1)
         if self._piece > LATE * self.left:
-            raise TooSlow(f"it would take {self._piece:,.0f} s, and {max(self.left, 0):,.0f} s were left of --budget")
+            raise Skipped(f"it would take {self._piece:,.0f} s, and {max(self.left, 0):,.0f} s were left of --budget")
         self._pieces = 0
         return max(int(self._left_of_share / self._piece), 1)
 

@@ -4,8 +4,6 @@ import warnings
 from collections.abc import Callable
 
 from speed_test import frameworks
-from speed_test.budget import TooSlow
-from speed_test.child import Skipped
 from speed_test.clock import Clock
 from speed_test.command_line import Options
 from speed_test.data import sources
@@ -30,21 +28,6 @@ def train(
 
     Raises Skipped where nothing can be measured in the time of --budget.
     """
-    try:
-        _train(send, experiment, options, training, batch_size, place, name)
-    except TooSlow as reason:
-        raise Skipped(str(reason)) from None
-
-
-def _train(
-    send: Send,
-    experiment: Experiment,
-    options: Options,
-    training: Training,
-    batch_size: int | None,
-    place: Place | None,
-    name: str,
-) -> None:
     warnings.simplefilter("ignore", sources.DataWarning)  # printed already, when the run was prepared
     framework = frameworks.load(experiment.framework)
     framework.start(options.device)

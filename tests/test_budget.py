@@ -8,7 +8,8 @@ import pytest
 
 import pytorch_test_computer_vision_cifar100 as cifar100
 from speed_test import budget, resume, timetable
-from speed_test.budget import Costs, Measured, Plan, Share, Shares, TooSlow
+from speed_test.budget import Costs, Measured, Plan, Share, Shares
+from speed_test.child import Skipped
 from speed_test.command_line import Options
 from speed_test.pace import Pace
 
@@ -136,9 +137,9 @@ def test_a_first_step_that_only_compiles_is_given_another_chance():
     assert not pace(100).needs_another_step([1.0])
     assert pace(100).needs_another_step([60.0])
     assert not pace(100).needs_another_step([60.0, 0.1])
-    with pytest.raises(TooSlow, match="a step takes 59 s, and 100 s were left of --budget"):
+    with pytest.raises(Skipped, match="a step takes 59 s, and 100 s were left of --budget"):
         pace(100).needs_another_step([60.0, 59.0])
-    with pytest.raises(TooSlow, match="the first step took 800 s, and 150 s were left of --budget"):
+    with pytest.raises(Skipped, match="the first step took 800 s, and 150 s were left of --budget"):
         pace(150).needs_another_step([800.0])
 
 
@@ -195,7 +196,7 @@ def test_pieces_are_made_so_short_that_ten_fit():
     assert pace.has_time_for_a_piece
     pace.piece_took(11.5)
     assert not pace.has_time_for_a_piece
-    with pytest.raises(TooSlow, match=r"it would take 122 s, and 100 s were left of --budget"):
+    with pytest.raises(Skipped, match=r"it would take 122 s, and 100 s were left of --budget"):
         Pace(Share(0, 50.0, 100.0), COSTS, now=lambda: 0).plan_pieces([2.0, 3.0], yields=121)
 
 
@@ -271,7 +272,7 @@ class World:
                     continue
                 try:
                     found, status = self.child(size, of_child)
-                except TooSlow as reason:
+                except Skipped as reason:
                     found, status = None, "skipped"
                     self.failed.append(str(reason))
                 if self.now > table.child_has_to_end:  # in the middle of a step

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from speed_test.family import family, kill
 from speed_test.interrupt import Interrupt
 
 LOOK = 0.25  # seconds between two looks at the process
@@ -117,16 +118,12 @@ def end(process: subprocess.Popen) -> None:
         return
     import psutil
 
-    family = []
-    with contextlib.suppress(psutil.Error):
-        family = psutil.Process(process.pid).children(recursive=True)
+    members = family(process.pid)
     if os.name != "nt":
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(SECONDS_TO_END)
-    for member in family:
-        with contextlib.suppress(psutil.Error):
-            member.kill()
+    kill(members)
     process.kill()
     process.wait()
-    psutil.wait_procs(family, timeout=SECONDS_TO_DIE)
+    psutil.wait_procs(members, timeout=SECONDS_TO_DIE)
