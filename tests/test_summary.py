@@ -275,7 +275,7 @@ def test_a_verdict_says_less_where_less_is_known(tmp_path):
     summary = summary_of(tmp_path, (rows, Outcome("pytorch_cifar100", "x.py", "measured", run_ids=("a",))))
     assert summary.tests[0].grade == "D"
     assert len(summary.verdict) == 2
-    assert "0 tests have a grade from A to C" in summary.verdict[-1]
+    assert "No test has a grade from A to C" in summary.verdict[-1]
 
 
 # ---- What is shown ----
