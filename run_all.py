@@ -43,6 +43,8 @@ from speed_test.suite.suite import Suite
 if TYPE_CHECKING:
     from speed_test.suite.summary import Summary
 
+BUDGET = 1800.0  # seconds
+
 
 def budget(text: str) -> float | None:
     """The type of --budget: seconds, None for "none"."""
@@ -59,7 +61,7 @@ def parse() -> Options:
     where = {"type": Path, "metavar": "FOLDER"}
     which = {"type": one_of("auto", "real", "synthetic"), "metavar": "WHICH"}
     device = {"type": one_of("auto", "mps", "cuda", "cpu"), "metavar": "NAME"}
-    add("--budget", time, type=budget, default=1800.0, metavar="TIME")
+    add("--budget", time, type=budget, default=BUDGET, metavar="TIME")
     add("--tests", "which tests to run, by the names in the column `experiment` (default: all)", metavar='"A, B"')
     add("--data", "auto, real or synthetic, as in each speed test (default: %(default)s)", default="auto", **which)
     add("--data_dir", "where downloaded data are kept (default: %(default)s)", default=Path("data"), **where)
@@ -184,7 +186,7 @@ def conclude(suite: Suite) -> int:
     if is_measured:
         summary = summarise(suite.options, outcomes)
         say_budget(suite)
-        write_summary(summary, suite.options.results_dir)
+        write_summary(summary, suite.options)
     else:
         screen.say("Nothing was measured")
     if suite.has_failed:
@@ -214,14 +216,29 @@ def say_budget(suite: Suite) -> None:
         screen.say_sentence(why)
 
 
-def write_summary(summary: "Summary", folder: Path) -> None:
-    """Write the summary as Markdown and as a picture into `folder`, and say where everything is."""
+def as_typed(options: Options) -> str:
+    """The options that say what is measured, as somebody types them who wants to measure the same."""
+    typed = []
+    if options.budget is None:
+        typed.append("--budget=none")
+    elif options.budget != BUDGET:
+        minutes = options.budget / 60
+        typed.append(f"--budget={minutes:g}m" if minutes == int(minutes) else f"--budget={options.budget:g}")
+    if options.tests:
+        typed.append(f'--tests="{", ".join(name.strip() for name in options.tests.split(","))}"')
+    typed += [f"--{name}={value}" for name in ("data", "device") if (value := getattr(options, name)) != "auto"]
+    return " ".join(typed)
+
+
+def write_summary(summary: "Summary", options: Options) -> None:
+    """Write the summary as Markdown and as a picture into --results_dir, and say where everything is."""
     from speed_test.suite import card
 
+    folder = options.results_dir
     text, picture = (folder / f"summary_{summary.machine}.{kind}" for kind in ("md", "png"))
     screen.say("\nThe summary is in")
     for path, write in (
-        (text, lambda: text.write_text(summary.markdown(), encoding="utf-8")),
+        (text, lambda: text.write_text(summary.markdown(as_typed(options)), encoding="utf-8", newline="\n")),
         (picture, lambda: card.draw(summary, picture)),
     ):
         try:

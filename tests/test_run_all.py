@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import portalocker
 import psutil
 import pytest
 
 import run_all
+from speed_test.command_line import BadInput
 from speed_test.suite import before, saved, shares
 from tests.conftest import ROOT, rows
 from tests.made_suite import is_alive, start, write
@@ -156,8 +158,46 @@ def test_bad_input_is_one_sentence(one_line, tmp_path):
     assert "'file' is no folder" in one_line("--data_dir=file")
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ([], ""),
+        (["--budget=30m", "--baseline=M3", "--data_dir=/home/me", "--resume"], ""),
+        (["--budget=1h30m"], "--budget=90m"),
+        (["--budget=45s"], "--budget=45"),
+        (["--budget=none", "--device=cpu"], "--budget=none --device=cpu"),
+        (["--tests=a,b", "--data=synthetic"], '--tests="a, b" --data=synthetic'),
+    ],
+)
+def test_the_summary_says_what_measured_it(typed, said, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run_all.py", *typed])
+    assert run_all.as_typed(run_all.parse()) == said
+
+
 def test_two_suites_at_once(one_line, tmp_path):
     (tmp_path / "results").mkdir()
     with saved.locked(tmp_path / "results"):
         assert "another suite writes to results; wait until it has ended" in one_line()
     assert not list(tmp_path.glob("results/run_all*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no open file")
+def test_a_lock_whose_file_is_removed_meanwhile_is_none(tmp_path, monkeypatch):
+    """The suite before ends between the moment in which this one opens the file and the one in which it locks it."""
+    lock = portalocker.Lock.acquire
+    taken = []
+
+    def acquire(self):
+        file = lock(self)
+        if not taken:
+            (tmp_path / saved.LOCK).unlink()
+        taken.append(file)
+        return file
+
+    monkeypatch.setattr(portalocker.Lock, "acquire", acquire)
+    with saved.locked(tmp_path):
+        assert len(taken) == 2
+        with pytest.raises(BadInput, match="another suite writes"), saved.locked(tmp_path):
+            pass
+        assert (tmp_path / saved.LOCK).exists()
+    assert not (tmp_path / saved.LOCK).exists()

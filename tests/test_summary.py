@@ -301,7 +301,7 @@ def test_speeds_have_two_digits_at_least(speed, text):
     assert shown.times(speed) == text
 
 
-NASTY = "<img src=x> $x^{$ | `b` [a](http://b.c)\x1b[31m\u202e @all _i_\n# c"
+NASTY = "<img src=x> $x^{$ | `b` [a](http://b.c)\x1b[31m\u202e @all _i_\n# c a/b#12"
 
 
 def test_a_strangers_text_is_text(tmp_path):
@@ -320,7 +320,8 @@ def test_a_strangers_text_is_text(tmp_path):
     assert summary.machine == "x"
     for text in ("\n".join(summary.lines(80)), summary.markdown()):
         assert not [letter for letter in text if not letter.isprintable() and letter != "\n"]
-    unescaped = re.sub(r"\\.", "", summary.markdown().replace("`uv run run_all.py`", ""))
+    assert not re.search(r"@\w|#\d", summary.markdown())
+    unescaped = re.sub(r"\\.|<!-- -->", "", summary.markdown().replace("`uv run run_all.py`", ""))
     assert not set(unescaped) & set("<[]`$@~&")
     assert not re.search(r"(?<!\w)_|_(?!\w)", unescaped)
     assert {line.count("|") for line in unescaped.splitlines() if line.startswith("|")} == {6}

@@ -47,7 +47,8 @@ def locked(results_dir: Path) -> Iterator[None]:
     path = results_dir / LOCK
     lock = portalocker.Lock(path, "a", timeout=0)
     try:
-        lock.acquire()
+        while not _is_at(path, lock.acquire()):  # its file was removed between opening and locking it
+            lock.release()
     except portalocker.exceptions.AlreadyLocked:
         raise BadInput(f"another suite writes to {screen.one_line(results_dir)}; wait until it has ended") from None
     except OSError as error:  # a folder, or another user's file
@@ -57,11 +58,23 @@ def locked(results_dir: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        # The file is removed while it is locked, or it could be the next suite's by then. Windows removes no open file,
+        # so there the next suite's is safe.
+        if os.name == "nt":
+            lock.release()
         with contextlib.suppress(OSError):
             path.unlink()
+        lock.release()
+        with contextlib.suppress(OSError):
             if is_new:
                 results_dir.rmdir()  # fails if there is something in it
+
+
+def _is_at(path: Path, file: Any) -> bool:
+    """Whether an open file is the one that is at `path`."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def save(saved: Saved, results_dir: Path) -> None:

@@ -144,8 +144,11 @@ def _table(tests: Sequence["Line"], width: int) -> list[str]:
 # ---- Markdown ----
 
 
-def markdown(summary: "Summary") -> str:
-    """The summary to paste into an issue or a forum. Nothing in it, whoever wrote it, is markup or an address."""
+def markdown(summary: "Summary", options: str) -> str:
+    """The summary to paste into an issue or a forum. Nothing in it, whoever wrote it, is markup or an address.
+
+    `options` are those of the command that has measured it; they are ours.
+    """
     table = [["test", "batch size", "figure", "grade", "speed"]]
     for line in summary.tests:
         title, group, figure, width, grade, speed = cells(line)
@@ -158,7 +161,7 @@ def markdown(summary: "Summary") -> str:
         f"**{escaped(overall(summary))}**" if summary.overall is not None else "",
         _listed(verdict(summary)),
         _listed(notes(summary)),
-        f"Measured with `{COMMAND}`.",
+        f"Measured with `{f'{COMMAND} {options}'.rstrip()}`.",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -77,9 +77,9 @@ class Summary:
         """What is printed, at most `width` columns wide (None: as wide as the terminal, at most 80)."""
         return shown.lines(self, width)
 
-    def markdown(self) -> str:
-        """The same to paste into an issue or a forum."""
-        return shown.markdown(self)
+    def markdown(self, options: str = "") -> str:
+        """The same to paste into an issue or a forum. It was measured with these `options`."""
+        return shown.markdown(self, options)
 
 
 def check_baseline(results_dir: Path, baseline: str | None) -> None:
