@@ -6,8 +6,8 @@ until a deadline, and plans its epochs when it knows how long a step takes (`pla
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 FEWEST_STEPS = 10  # that are to fit into an epoch or a part of it, for a batch size to be tried
 LAST_RESORT_STEPS = 3  # the same, where the batch size has been started already
@@ -59,13 +59,18 @@ class Share(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What is known of a batch size that has been measured: its compute limit in samples per second, and the seconds
-    that its process took beside warm-up, compute limit and epochs."""
+    """What is known of a batch size that has been measured: its highest `rate` in samples per second, which is mostly
+    the compute limit, and the seconds that its process took beside warm-up, compute limit and epochs."""
 
     batch_size: int
     rate: float
     overhead: float = 0.0
     peak_memory_gb: float | None = None
+
+    def with_epoch(self, row: Mapping[str, Any]) -> "Measured":
+        """What is known after an epoch, by its row."""
+        rate = max(self.rate, row["samples_per_second"])
+        return self._replace(rate=rate, peak_memory_gb=row["peak_memory_gb"])
 
 
 class LeftOut(NamedTuple):

@@ -297,7 +297,8 @@ class Clock:
         # Without --budget it is worth a line that the last epoch was not enough.
         why = self.until.enough(epoch.rates, is_last and not self.pace)
         if self.pace and not why:
-            self.options, is_last, why = self.pace.plan_next(self.options, is_whole=not row["estimated"])
+            is_whole, rate = not row["estimated"], row["samples_per_second"]
+            self.options, is_last, why = self.pace.plan_next(self.options, is_whole, rate)
         is_last = self.group.agreed(is_last or bool(why))
         self.send_row(row, is_last)
         if why:

@@ -76,7 +76,7 @@ class Pace:
         now, step = self._now(), batch_size / rate
         # What compiling and choosing kernels took of the warm-up is overhead too: it comes again at each batch size.
         self.overhead = now - self._share.started - min(warm_up, self._costs.warm_up(step)) - limit
-        self._step, self._most = step, options.epochs
+        self._rate, self._step, self._most = rate, step, options.epochs
         self._limit_seconds = self._reserve = limit
         least = now + budget.FEWEST_STEPS * step + self._reserve
         self._deadline = budget.deadline_of(self._share, least, rate, self.overhead, self._costs)
@@ -88,10 +88,14 @@ class Pace:
         self._done = 0
         return options.changed(epochs=self._plan.epochs, time_limit=self._plan.time_limit)
 
-    def plan_next(self, options: "Options", is_whole: bool) -> "tuple[Options, bool, str]":
-        """After an epoch, of which all was measured if it `is_whole`: the options for the next one, whether there is
-        none, and if so why."""
+    def plan_next(self, options: "Options", is_whole: bool, rate: float) -> "tuple[Options, bool, str]":
+        """After an epoch at a `rate` in samples per second, of which all was measured if it `is_whole`: the options for
+        the next one, whether there is none, and if so why."""
         now = self._now()
+        if rate > self._rate:  # the compute limit was measured in a bad moment, and more can follow than it seemed
+            self._step *= self._rate / rate
+            self._rate = rate
+            self._deadline = budget.deadline_of(self._share, now, rate, self.overhead, self._costs)
         last, self._epoch_began = now - self._epoch_began, now
         self._done += 1
         left = self._left_of_share - self._reserve

@@ -248,7 +248,7 @@ class _Sweep:
                 epoch = row["epoch"] + 1 if kind == "row" and batch_size is not None else None
                 if batch_size is not None:
                     report.epoch(row, options)
-                learnt = learnt and learnt._replace(peak_memory_gb=row["peak_memory_gb"])
+                learnt = learnt and learnt.with_epoch(row)
             elif kind == "rest":
                 self.rows.release(content)
                 child.has_to_end = None  # all is measured

@@ -153,10 +153,10 @@ def test_a_child_keeps_time_for_the_compute_limit_after_the_last_epoch():
     options = plan(pace)
     assert (options.epochs, options.time_limit) == (3, pytest.approx(96 / 3 - 0.05))
     now[0] = 36
-    options, is_last, _ = pace.plan_next(options, is_whole=False)
+    options, is_last, _ = pace.plan_next(options, is_whole=False, rate=99)
     assert (is_last, options.time_limit) == (False, pytest.approx(60 / 2 - 0.05))
     now[0] = 96
-    assert pace.plan_next(options, is_whole=False)[1:] == (True, "")
+    assert pace.plan_next(options, is_whole=False, rate=99)[1:] == (True, "")
     now[0] = 0
     # Too little for that: it is left out, and all of the time goes to the steps.
     assert plan(Pace(Share(0, 2, 3), COSTS, now=lambda: now[0])).time_limit == pytest.approx(3 - 0.05)
@@ -172,6 +172,27 @@ def test_a_child_goes_on_beyond_its_deadline_only_for_the_least_or_if_nothing_ca
     # A step of 19 takes 1.9 s, and 23 steps 43.7 s: with 5 s to start, that begins after 10 s and ends before 60.
     assert (deadline(19), deadline(20)) == (10, 60)
     assert deadline(19, least=12) == 60
+
+
+def test_a_compute_limit_that_is_far_too_low_does_not_cost_the_other_batch_sizes_their_time():
+    """It was measured while the machine stood still, say: at 4 samples a second, 32 would not fit."""
+    now = [0.0]
+    pace = Pace(Share(0, 60, 180, following=32), COSTS, now=lambda: now[0])
+    now[0] = 30
+    options = pace.plan_epochs(Options(epochs=5), rate=4, batch_size=16, samples=100_000, warm_up=10, limit=15)
+    assert options.epochs == 3
+    now[0] = 75
+    assert not pace.plan_next(options, is_whole=False, rate=4)[1]
+    assert pace.plan_next(options, is_whole=False, rate=200)[1]
+
+    shares = Shares(SIZES, COSTS, are_chosen=False)
+    slow = Measured(16, rate=4)
+    row = {"samples_per_second": 200.0, "peak_memory_gb": 1.5}
+    shares.measured(slow)
+    assert shares.why_not(256, 50)
+    shares.measured(slow.with_epoch(row))
+    assert not shares.why_not(256, 50)
+    assert slow.with_epoch(row | {"samples_per_second": 3.0}) == Measured(16, 4, peak_memory_gb=1.5)
 
 
 def test_the_share_of_the_first_child(monkeypatch):
@@ -246,17 +267,20 @@ class World:
         if pace.may_reach_end(SAMPLES / size * step):
             warm_up += self.takes(COSTS.warm_up(self.step(size)))
         options = pace.plan_epochs(options, size / step, size, SAMPLES, warm_up, limit)
+        found, memory_gb = Measured(size, size / step, pace.overhead), 0.5 + size * self.gb_a_sample
         is_last = False
         while not is_last:
             whole = SAMPLES / min(size / self.step(size), self.loader)
             steps = math.ceil(SAMPLES / size * min(1, options.time_limit / whole))
-            measured = self.takes(min(whole, steps * whole * size / SAMPLES))
+            samples = min(steps * size, SAMPLES)
+            measured = self.takes(whole * samples / SAMPLES)
             self.epochs.append((size, measured >= whole * 0.8 and steps >= SAMPLES / size))
-            options, is_last, why = pace.plan_next(options, self.epochs[-1][1])
+            options, is_last, why = pace.plan_next(options, self.epochs[-1][1], samples / measured)
+            found = found.with_epoch({"samples_per_second": samples / measured, "peak_memory_gb": memory_gb})
             self.said += [why] if why else []
         if pace.has_time_for_limit:
             self.takes(COSTS.limit(self.step(size)))
-        return Measured(size, size / step, pace.overhead, 0.5 + size * self.gb_a_sample), ""
+        return found, ""
 
     def sweep(self, monkeypatch):
         """Measure within the budget; return how many seconds that took."""
