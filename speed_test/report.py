@@ -48,7 +48,7 @@ def header(
         say(software)
     if options.budget:
         say(f"--budget: {screen.exact_duration(options.budget)} from here on")
-    say(f"{_machine(device, machine)} -> {device.type}")
+    screen.say_sentence(f"{_machine(device, machine)} -> {device.type}", indent=2)
     say("Results go to")
     say(f"  {results.path}")
     for path in results.left_alone:

@@ -425,6 +425,7 @@ def test_the_device_is_what_llama_cpp_was_built_for(monkeypatch, system, built_f
     monkeypatch.setitem(sys.modules, "llama_cpp", fake)
     monkeypatch.setattr(platform, "system", lambda: system)
     monkeypatch.setattr(llamacpp, "nvidia_gpu", lambda: ("NVIDIA TITAN RTX", 72, 25_386_352_640))
+    monkeypatch.setattr(llamacpp.amx, "crashes", lambda: False)
     device = llamacpp.describe_device(wanted)
     assert (device.type, device.name) == expected
     if device.type == "cpu":

@@ -116,6 +116,23 @@ def test_warm_up_leaves_no_trace(facts):
     assert len(set(losses)) == 3
 
 
+def test_fit_with_a_budget(facts):
+    """Whole epochs if they fit, else a part of one that leaves time for the compute limit after it."""
+    kinds = [kind for kind, _ in facts["whole"]["sent"]]
+    assert kinds == ["rate", "plan", "row", "row", "held", "rest"]
+    rows = [row for kind, row in facts["whole"]["sent"] if kind in ("row", "held")]
+    assert [(row["epoch"], row["estimated"]) for row in rows] == [(1, False), (2, False), (3, False)]
+
+    part = facts["part"]
+    assert [kind for kind, _ in part["sent"]] == ["rate", "plan", "held", "rest"]
+    _, (_, plan), (_, row), (_, rest) = part["sent"]
+    assert plan["epochs"] == 1
+    assert row["estimated"]
+    assert 7 <= row["measured_samples"] <= 58 * 7  # in 6 s; all 70 steps take 7 s
+    assert rest["compute_samples_per_second_after"] <= 70
+    assert 4 < part["seconds"] < 8
+
+
 # ---- Real data, in files of their real formats ----
 
 

@@ -5,6 +5,7 @@ decide about flash attention. https://github.com/abetlen/llama-cpp-python docume
 """
 
 import argparse
+import contextlib
 import ctypes
 import functools
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speed_test.command_line import BadInput, whole_number
+from speed_test.frameworks import llamacpp_amx as amx
 from speed_test.frameworks.base import process_peak_memory_gb
 from speed_test.frameworks.llamacpp_log import Log, clean
 from speed_test.frameworks.llamacpp_memory import bytes_only_looked_up, memory_gb_per_second
@@ -44,7 +46,7 @@ def describe_device(wanted: str) -> Device:
     gpu = "mps" if mac else "cuda"
     there = [gpu, "cpu"] if llama_cpp.llama_supports_gpu_offload() else ["cpu"]
     kind = there[0] if wanted == "auto" else wanted
-    version = llama_cpp.__version__
+    version = llama_cpp.__version__ + (" without AMX" if amx.crashes() else "")
     flag = "-DGGML_METAL=on" if mac else "-DGGML_CUDA=on"
     install = f'CMAKE_ARGS="{flag}" pip install --force-reinstall --no-cache-dir llama-cpp-python'
     if kind not in there:
@@ -56,8 +58,8 @@ def describe_device(wanted: str) -> Device:
 
 
 def check_switches(options: "Options") -> list[str]:
-    """It has none."""
-    return []
+    """It has none, but what llama.cpp cannot use of the processor is told here."""
+    return [amx.WITHOUT] if amx.crashes() else []
 
 
 def count_flop(step: Callable, batch: "Batch") -> float | None:
@@ -160,7 +162,8 @@ class Model:
         options = llama_cpp.llama_model_default_params()
         options.n_gpu_layers = gpu_layers
         options.use_extra_bufts = not only_inspect  # buffers in which a CPU gets the weights in another order
-        self.model = llama_cpp.llama_model_load_from_file(os.fsencode(path), options)
+        with contextlib.nullcontext() if only_inspect or not amx.crashes() else amx.refused():
+            self.model = llama_cpp.llama_model_load_from_file(os.fsencode(path), options)
         if not self.model:
             raise self._log.error()
         self.vocabulary = llama_cpp.llama_model_get_vocab(self.model)

@@ -1,0 +1,116 @@
+"""llama.cpp's code for AMX: where it crashes it is found out beforehand, and not used."""
+
+import ctypes
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from speed_test.command_line import Options
+from speed_test.frameworks import llamacpp
+from speed_test.frameworks import llamacpp_amx as amx
+
+llama_cpp = pytest.importorskip("llama_cpp")
+
+FLAGS = Path("/proc/cpuinfo")
+
+pytestmark = [
+    pytest.mark.frameworks,
+    pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody has seen it"),
+]
+
+
+@pytest.fixture(autouse=True)
+def not_tried_yet():
+    amx.crashes.cache_clear()
+    yield
+    amx.crashes.cache_clear()
+
+
+@pytest.fixture
+def has_amx(monkeypatch):
+    """As llama.cpp says it of a build for such a processor."""
+    monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: b"CPU : AVX512 = 1 | AMX_INT8 = 1 | ")
+
+
+def work(pipe, path):
+    assert path.stat().st_size > 1000
+    pipe.send(True)
+
+
+def crash(pipe, path):
+    os.abort()
+
+
+def test_a_build_without_amx_is_not_tried(monkeypatch):
+    monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: b"CPU : AVX512 = 1 | ")
+    monkeypatch.setattr(amx, "_try", crash)
+    assert not amx.crashes()
+    assert llamacpp.check_switches(Options()) == []
+    assert llamacpp.describe_device("cpu").framework_version == llama_cpp.__version__
+
+
+def test_a_build_that_works_is_left_alone(monkeypatch, has_amx):
+    monkeypatch.setattr(amx, "_try", work)
+    assert not amx.crashes()
+
+
+def test_a_build_that_crashes_is_told_of(monkeypatch, has_amx):
+    monkeypatch.setattr(amx, "_try", crash)
+    assert amx.crashes()
+    assert llamacpp.check_switches(Options()) == [amx.WITHOUT]
+    assert llamacpp.describe_device("cpu").framework_version == f"{llama_cpp.__version__} without AMX"
+
+
+TRY = """
+import sys
+from pathlib import Path
+from speed_test.frameworks import llamacpp_amx as amx
+class Pipe:
+    send = print
+with amx.refused():
+    amx._try(Pipe, Path(sys.argv[1]))
+"""
+
+
+def test_the_small_model_is_one_that_llama_cpp_runs(tmp_path):
+    amx._make_model(tmp_path / "small.gguf")
+    done = subprocess.run([sys.executable, "-c", TRY, tmp_path / "small.gguf"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+ASK_LINUX = """
+import ctypes
+from speed_test.frameworks import llamacpp_amx as amx
+def ask():
+    request, tiles = 0x1023, 18  # ARCH_REQ_XCOMP_PERM and XFEATURE_XTILEDATA
+    failed = ctypes.CDLL(None, use_errno=True).syscall(158, request, tiles)  # arch_prctl
+    return ctypes.get_errno() if failed else 0
+with amx.refused():
+    print(ask())
+print(ask())
+"""
+
+
+@pytest.mark.skipif("amx_tile" not in FLAGS.read_text() if FLAGS.exists() else True, reason="no AMX")
+def test_linux_refuses_amx_meanwhile():
+    done = subprocess.run([sys.executable, "-c", ASK_LINUX], capture_output=True, text=True, check=True)
+    assert list(map(int, done.stdout.split())) == [errno.ENOSPC, 0]
+
+
+def test_signals_have_their_stack_again_and_errors_are_shown(capfd):
+    def stack():
+        now = amx._Stack()
+        ctypes.CDLL(None).sigaltstack(None, ctypes.byref(now))
+        return now.address, now.flags, now.size
+
+    before = stack()
+    with amx.refused():
+        assert stack() != before
+        os.write(2, b"AMX is not ready to be used!\n")
+    assert stack() == before
+    os.write(2, b"an error\n")
+    assert capfd.readouterr().err == "an error\n"
