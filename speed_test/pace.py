@@ -115,8 +115,9 @@ class Pace:
 
     @property
     def has_time_for_limit(self) -> bool:
-        """Whether the compute limit can be measured once more."""
-        return self._limit_seconds <= self.left
+        """Whether the compute limit can be measured once more, at least on half as many blocks: the last epoch may have
+        ended a step or two too late."""
+        return self._limit_seconds / 2 <= self.left
 
     # ---- Pieces of work ----
 

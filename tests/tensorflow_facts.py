@@ -5,6 +5,7 @@ import collections
 import importlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from speed_test import KerasFit, clock
@@ -117,7 +118,7 @@ def within(budget, step_seconds, samples):
     numbers = numpy.zeros((samples, 1), dtype=numpy.float32)
     batches = tf.data.Dataset.from_tensor_slices((numbers, numpy.zeros(samples, int))).batch(BATCH_SIZE)
     model(numbers[:1])
-    experiment = importlib.import_module(SCRIPTS[0]).EXPERIMENT
+    experiment = replace(importlib.import_module(SCRIPTS[0]).EXPERIMENT, samples=samples)
     options = parse(experiment, "", ["--epochs=3", "--batch_sizes=7"])
     began = time.monotonic()
     options = options.changed(device="cpu", share=Share(began, began + budget, began + budget))

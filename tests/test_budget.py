@@ -157,6 +157,8 @@ def test_a_child_keeps_time_for_the_compute_limit_after_the_last_epoch():
     assert (is_last, options.time_limit) == (False, pytest.approx(60 / 2 - 0.05))
     now[0] = 96
     assert pace.plan_next(options, is_whole=False, rate=99)[1:] == (True, "")
+    for now[0], has_time in ((196, True), (197.5, True), (198.5, False)):
+        assert pace.has_time_for_limit is has_time
     now[0] = 0
     # Too little for that: it is left out, and all of the time goes to the steps.
     assert plan(Pace(Share(0, 2, 3), COSTS, now=lambda: now[0])).time_limit == pytest.approx(3 - 0.05)
@@ -279,7 +281,7 @@ class World:
             found = found.with_epoch({"samples_per_second": samples / measured, "peak_memory_gb": memory_gb})
             self.said += [why] if why else []
         if pace.has_time_for_limit:
-            self.takes(COSTS.limit(self.step(size)))
+            self.takes(min(COSTS.limit(self.step(size)), pace.seconds_for_limit + self.step(size)))
         return found, ""
 
     def sweep(self, monkeypatch):

@@ -62,7 +62,7 @@ def test_a_build_that_crashes_is_told_of(monkeypatch, has_amx):
     monkeypatch.setattr(amx, "_try", crash)
     assert amx.crashes()
     assert llamacpp.check_switches(Options()) == [amx.WITHOUT]
-    assert llamacpp.describe_device("cpu").framework_version == f"{llama_cpp.__version__} without AMX"
+    assert llamacpp.describe_device("cpu").framework_version == f"{llama_cpp.__version__} no AMX"
 
 
 TRY = """

@@ -46,7 +46,7 @@ def describe_device(wanted: str) -> Device:
     gpu = "mps" if mac else "cuda"
     there = [gpu, "cpu"] if llama_cpp.llama_supports_gpu_offload() else ["cpu"]
     kind = there[0] if wanted == "auto" else wanted
-    version = llama_cpp.__version__ + (" without AMX" if amx.crashes() else "")
+    version = llama_cpp.__version__ + (" no AMX" if amx.crashes() else "")
     flag = "-DGGML_METAL=on" if mac else "-DGGML_CUDA=on"
     install = f'CMAKE_ARGS="{flag}" pip install --force-reinstall --no-cache-dir llama-cpp-python'
     if kind not in there:

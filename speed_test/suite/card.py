@@ -131,7 +131,7 @@ def _draw_heading(figure: "Figure", summary: "Summary") -> None:
         _write(figure, lines[0], MARGIN, 28, 30, room, fontweight="bold")
         _write(figure, " ".join(lines[1:]), MARGIN, 60, 30, room, fontweight="bold")
     _write(figure, summary.facts, MARGIN, 92, 23, room)
-    _write(figure, software(summary), MARGIN, 119, 21, room, color=QUIET)
+    _write(figure, software(summary, zone=""), MARGIN, 119, 21, room, color=QUIET)
 
 
 def _name(baseline: str) -> str:

@@ -93,9 +93,9 @@ def machine(summary: "Summary") -> str:
     return ", ".join(filter(None, [summary.name, summary.facts]))
 
 
-def software(summary: "Summary") -> str:
+def software(summary: "Summary", zone: str = " (UTC)") -> str:
     """ "2026-11-24 (UTC), PyTorch 2.14.1, TensorFlow 2.21.0" """
-    return ", ".join(filter(None, [summary.date and f"{summary.date} (UTC)", *summary.versions]))
+    return ", ".join(filter(None, [summary.date and f"{summary.date}{zone}", *summary.versions]))
 
 
 def verdict(summary: "Summary") -> tuple[str, ...]:
