@@ -222,8 +222,7 @@ def as_typed(options: Options) -> str:
     if options.budget is None:
         typed.append("--budget=none")
     elif options.budget != BUDGET:
-        minutes = options.budget / 60
-        typed.append(f"--budget={minutes:g}m" if minutes == int(minutes) else f"--budget={options.budget:g}")
+        typed.append(f"--budget={screen.exact_duration(options.budget)}")
     if options.tests:
         typed.append(f'--tests="{", ".join(name.strip() for name in options.tests.split(","))}"')
     typed += [f"--{name}={value}" for name in ("data", "device") if (value := getattr(options, name)) != "auto"]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from speed_test.command_line import Options
 
 MUCH = 0.1  # of the time for epochs: that it is left is worth a line
+LIMIT_SHARE = 0.1  # of what is left of a share: for the compute limit before the first epoch, or for two seconds of it
 LATE = 1.1  # the first piece of work may take so many times what is left, since that is an estimate
 
 
@@ -95,7 +96,7 @@ class Pace:
         if rate > self._rate:  # the compute limit was measured in a bad moment, and more can follow than it seemed
             self._step *= self._rate / rate
             self._rate = rate
-            self._deadline = budget.deadline_of(self._share, now, rate, self.overhead, self._costs)
+            self._deadline = budget.deadline_of(self._share, now + self._reserve, rate, self.overhead, self._costs)
         last, self._epoch_began = now - self._epoch_began, now
         self._done += 1
         left = self._left_of_share - self._reserve
@@ -109,15 +110,20 @@ class Pace:
 
     @property
     def seconds_for_limit(self) -> float:
-        """The most that measuring the compute limit may take: where steps turn out far slower than those of the
-        warm-up, half of what is left before the first epoch, and all of it after the last."""
-        return self.left if self._limit_seconds else self.left / 2
+        """When the last block of the compute limit has to begin, in seconds from the first one.
+
+        Before the first epoch a tenth of the share is for it. After the last one it takes as long as before, if so much
+        is left.
+        """
+        if self._limit_seconds:
+            return min(self._limit_seconds - self._step / 2, self.left - self._step)
+        return min(max(LIMIT_SHARE * self._left_of_share, self._costs.limit_seconds), self.left / 2)
 
     @property
     def has_time_for_limit(self) -> bool:
         """Whether the compute limit can be measured once more, at least on half as many blocks: the last epoch may have
         ended a step or two too late."""
-        return self._limit_seconds / 2 <= self.left
+        return max(self._limit_seconds / 2, self._step) <= self.left
 
     # ---- Pieces of work ----
 

@@ -39,12 +39,13 @@ def header(
     software = f"{device.framework} {device.framework_version}"
     if experiment.batch_sizes:
         say(f"{experiment.model} on {experiment.dataset} ({options.data}), {software}")
-        say(f"{experiment.samples:,} {experiment.samples_are}, {_extent(options)}")
+        screen.say_sentence(f"{experiment.samples:,} {experiment.samples_are}, {_extent(options)}", indent=2)
         processes, nodes = state.get("num_processes"), state.get("num_nodes")
         if isinstance(processes, int) and isinstance(nodes, int) and processes > 1:
             say(f"{processes} processes on {count(nodes, 'machine')} train together, with this batch size each")
     else:
-        say(experiment.header or f"{experiment.model} ({options.data})")
+        for line in (experiment.header or f"{experiment.model} ({options.data})").split("\n"):
+            screen.say_sentence(line, indent=2)
         say(software)
     if options.budget:
         say(f"--budget: {screen.exact_duration(options.budget)} from here on")

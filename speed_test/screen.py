@@ -205,6 +205,6 @@ def exact_duration(seconds: float) -> str:
     """Seconds as --budget takes them: "90s", "4m", "1h30m"."""
     whole, rest = divmod(seconds, 60)
     if rest or whole < 2:
-        return f"{seconds:g}s"
+        return f"{seconds:.12g}s"
     hours, minutes = divmod(int(whole), 60)
     return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "")

@@ -12,7 +12,7 @@ from speed_test.resume import Found
 TAIL_SECONDS = 1.0  # from the last word of a child to its end, as long as none has been measured
 SUMMARY_SECONDS = 0.3  # for what is said at the end of a run
 MUCH = 0.1  # of the budget: that it is left is worth a sentence
-LATE = 0.03  # of the budget, but at least...
+LATE = 0.06  # of the budget, for a step that takes longer than it seemed; but at least...
 LATE_SECONDS = 1  # ...so long may a silent child live on after its end; ending it may take two seconds more
 
 

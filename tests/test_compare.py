@@ -189,9 +189,9 @@ def test_the_committed_results_are_fit_and_their_page_shows_them(tmp_path):
 
 
 def test_markdown_reads_no_markup_in_a_csv(tmp_path):
-    ours(tmp_path, chip="<img src=x> [a](http://b) *c* | `d` $e$ _f_ g_h\n# i @j #12", memory_gb="")
+    ours(tmp_path, chip="<img src=x> [a](http://b) *c* | `d` $e$ _f_ g_h\n# i @j #12 gh-7", memory_gb="")
     done = compare("--format=markdown", cwd=tmp_path)
-    escaped = r"\<img src=x\> \[a\](http\://b) \*c\* \| \`d\` \$e\$ \_f\_ g_h # i \@<!-- -->j #<!-- -->12"
+    escaped = r"\<img src=x\> \[a\](http\://b) \*c\* \| \`d\` \$e\$ \_f\_ g_h # i \@<!-- -->j #<!-- -->12 gh-<!-- -->7"
     assert f"| {escaped} |" in done.stdout
 
 

@@ -12,10 +12,12 @@ import pytest
 from speed_test.command_line import Options
 from speed_test.frameworks import llamacpp
 from speed_test.frameworks import llamacpp_amx as amx
+from tests.made_gguf import make_model
 
 llama_cpp = pytest.importorskip("llama_cpp")
 
 FLAGS = Path("/proc/cpuinfo")
+ON_CPU = Options(device="cpu")
 
 pytestmark = [
     pytest.mark.frameworks,
@@ -45,11 +47,15 @@ def crash(pipe, path):
     os.abort()
 
 
+def fail(pipe, path):
+    raise ImportError("of another version")
+
+
 def test_a_build_without_amx_is_not_tried(monkeypatch):
     monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: b"CPU : AVX512 = 1 | ")
     monkeypatch.setattr(amx, "_try", crash)
     assert not amx.crashes()
-    assert llamacpp.check_switches(Options()) == []
+    assert llamacpp.check_switches(ON_CPU) == []
     assert llamacpp.describe_device("cpu").framework_version == llama_cpp.__version__
 
 
@@ -58,10 +64,15 @@ def test_a_build_that_works_is_left_alone(monkeypatch, has_amx):
     assert not amx.crashes()
 
 
+def test_a_trial_that_fails_in_another_way_says_nothing_of_amx(monkeypatch, has_amx):
+    monkeypatch.setattr(amx, "_try", fail)
+    assert not amx.crashes()
+
+
 def test_a_build_that_crashes_is_told_of(monkeypatch, has_amx):
     monkeypatch.setattr(amx, "_try", crash)
     assert amx.crashes()
-    assert llamacpp.check_switches(Options()) == [amx.WITHOUT]
+    assert llamacpp.check_switches(ON_CPU) == [amx.WITHOUT]
     assert llamacpp.describe_device("cpu").framework_version == f"{llama_cpp.__version__} no AMX"
 
 
@@ -80,6 +91,28 @@ def test_the_small_model_is_one_that_llama_cpp_runs(tmp_path):
     amx._make_model(tmp_path / "small.gguf")
     done = subprocess.run([sys.executable, "-c", TRY, tmp_path / "small.gguf"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+LOAD = """
+import contextlib, sys
+from pathlib import Path
+from speed_test.frameworks import llamacpp
+llamacpp.amx.crashes = lambda: sys.argv[2] == "crashes"
+@contextlib.contextmanager
+def refused():
+    print("refused")
+    yield
+    print("loaded")
+llamacpp.amx.refused = refused
+llamacpp.Model(Path(sys.argv[1]), gpu_layers=0, only_inspect=sys.argv[2] == "look")
+"""
+
+
+@pytest.mark.parametrize(("how", "said"), [("crashes", "refused\nloaded\n"), ("works", ""), ("look", "")])
+def test_a_model_is_loaded_while_amx_is_refused(tmp_path, how, said):
+    make_model(tmp_path / "small.gguf")
+    done = subprocess.run([sys.executable, "-c", LOAD, tmp_path / "small.gguf", how], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, said), done.stderr
 
 
 ASK_LINUX = """

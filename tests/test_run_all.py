@@ -163,8 +163,8 @@ def test_bad_input_is_one_sentence(one_line, tmp_path):
     [
         ([], ""),
         (["--budget=30m", "--baseline=M3", "--data_dir=/home/me", "--resume"], ""),
-        (["--budget=1h30m"], "--budget=90m"),
-        (["--budget=45s"], "--budget=45"),
+        (["--budget=1h30m"], "--budget=1h30m"),
+        (["--budget=45s"], "--budget=45s"),
         (["--budget=none", "--device=cpu"], "--budget=none --device=cpu"),
         (["--tests=a,b", "--data=synthetic"], '--tests="a, b" --data=synthetic'),
     ],

@@ -46,7 +46,7 @@ def describe_device(wanted: str) -> Device:
     gpu = "mps" if mac else "cuda"
     there = [gpu, "cpu"] if llama_cpp.llama_supports_gpu_offload() else ["cpu"]
     kind = there[0] if wanted == "auto" else wanted
-    version = llama_cpp.__version__ + (" no AMX" if amx.crashes() else "")
+    version = llama_cpp.__version__ + (" no AMX" if kind == "cpu" and amx.crashes() else "")
     flag = "-DGGML_METAL=on" if mac else "-DGGML_CUDA=on"
     install = f'CMAKE_ARGS="{flag}" pip install --force-reinstall --no-cache-dir llama-cpp-python'
     if kind not in there:
@@ -59,7 +59,7 @@ def describe_device(wanted: str) -> Device:
 
 def check_switches(options: "Options") -> list[str]:
     """It has none, but what llama.cpp cannot use of the processor is told here."""
-    return [amx.WITHOUT] if amx.crashes() else []
+    return [amx.WITHOUT] if options.device == "cpu" and amx.crashes() else []
 
 
 def count_flop(step: Callable, batch: "Batch") -> float | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from speed_test.frameworks.llamacpp_process import own_process
 
 WITHOUT = "llama.cpp crashes in its code for AMX as it was built here, so it works without; a newer compiler may help"
+SECONDS = 60  # for the trial, which takes two; then it is given up
 PROMPT = 40  # tokens, more than a tile has rows
 SIZE = 64  # of the model that is tried: two tiles
 STACK_BYTES = 8192  # the contents of the tiles alone take as many
@@ -36,16 +37,20 @@ def crashes() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "small.gguf")
         _make_model(path)
-        with own_process(_try, path) as (_, pipe):
+        with own_process(_try, path) as (process, pipe):
             try:
-                return not pipe.recv()
-            except EOFError:  # the process is no more
-                return True
+                if pipe.poll(SECONDS):
+                    pipe.recv()
+                return False
+            except (EOFError, OSError):  # the process is no more; if no signal has ended it, it could not try
+                process.join()
+                return (process.exitcode or 0) < 0
 
 
 @contextlib.contextmanager
 def refused() -> Iterator[None]:
-    """Let Linux refuse AMX to this process meanwhile. llama.cpp asks for it once, when it loads its first model.
+    """Let Linux refuse AMX to this process meanwhile. llama.cpp asks for it once, when it loads its first model, be it
+    for a look only.
 
     A process that asks for AMX needs room for its registers on the stack of its signals, so Linux refuses it where
     that stack is too small: https://docs.kernel.org/arch/x86/xstate.html
@@ -81,16 +86,22 @@ class _Stack(ctypes.Structure):
 
 
 def _try(pipe: Connection, path: Path) -> None:
-    """Let the model read a prompt, with all that llama.cpp has for this processor."""
+    """Let the model read a prompt, with all that llama.cpp has for this processor. Sends whether it has."""
+    import resource  # there is none on Windows
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is no surprise here
+    os.environ["GGML_NO_BACKTRACE"] = "1"  # for which it would start a debugger
     import llama_cpp
 
     llama_cpp.llama_backend_init()
     options = llama_cpp.llama_model_default_params()
     options.n_gpu_layers = 0
     model = llama_cpp.llama_model_load_from_file(os.fsencode(path), options)
+    if not model:
+        return pipe.send(False)
     context = llama_cpp.llama_init_from_model(model, llama_cpp.llama_context_default_params())
     tokens = (llama_cpp.llama_token * PROMPT)()
-    pipe.send(llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(tokens, PROMPT)) == 0)
+    pipe.send(context and llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(tokens, PROMPT)) == 0)
 
 
 def _make_model(path: Path) -> None:
