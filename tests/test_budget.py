@@ -204,7 +204,7 @@ def test_the_share_of_the_first_child(monkeypatch):
     table = timetable.Timetable(options, 1000.0, resume.NOTHING, None)
     size, of_child = next(table.of_run(1))
     assert (size, of_child.share) == (16, Share(1000, 1029, 1089, 32))
-    assert 1090 < table.child_has_to_end < 1098
+    assert 1090 < table.child_has_to_end < 1096
 
 
 def test_pieces_are_made_so_short_that_ten_fit():

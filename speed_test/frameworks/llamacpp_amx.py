@@ -86,11 +86,11 @@ class _Stack(ctypes.Structure):
 
 
 def _try(pipe: Connection, path: Path) -> None:
-    """Let the model read a prompt, with all that llama.cpp has for this processor. Sends whether it has."""
+    """Let the model read a prompt, with all that llama.cpp has for this processor, and send whether it did: to have
+    sent anything is not to have crashed."""
     import resource  # there is none on Windows
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is no surprise here
-    os.environ["GGML_NO_BACKTRACE"] = "1"  # for which it would start a debugger
     import llama_cpp
 
     llama_cpp.llama_backend_init()

@@ -28,5 +28,6 @@ def own_process(work: Callable[..., None], *arguments: Any) -> Iterator[tuple[Ba
 
 
 def _silently(work: Callable[..., None], *arguments: Any) -> None:
+    os.environ["GGML_NO_BACKTRACE"] = "1"  # to print one, llama.cpp would start a debugger
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     work(*arguments)
