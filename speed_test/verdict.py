@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from speed_test import screen, steady
-from speed_test.faults import Row, faults, hot, number, spoils, text
+from speed_test.faults import LOADS, Row, faults, hot, number, spoils, text
 
 __all__ = ["Compared", "Grade", "compare", "grade", "series", "spoils"]
 
@@ -19,8 +19,8 @@ MOST_RUNS = 100  # more are not proposed
 
 class Grade(NamedTuple):
     """`letter` is A, B, C or D, or "" for rows without blocks and for none. `reason` says what keeps the figure from
-    the next better grade, the worst first. `half_width` and `drift` are relative, None where unknown; `drift` is that
-    of the run that changed most, 0 if none did."""
+    the next better grade, the worst first, and what else was running if its blocks tell too little. `half_width` and
+    `drift` are relative, None where unknown; `drift` is that of the run that changed most, 0 if none did."""
 
     letter: str
     reason: str
@@ -154,7 +154,8 @@ def grade(rows: Sequence[Row]) -> Grade:
     limit = _change_of_limit(rows)
     d = [fault.text for fault in wrong if fault.letter == "D"]
     if half_width is None:
-        d.append(_too_few(blocks, worth))
+        # Blocks that wander have a cause, and it is mostly this.
+        d += [_too_few(blocks, worth), *(fault.text for fault in wrong if fault.kind in LOADS)]
     c = [fault.text for fault in wrong if fault.letter == "C"]
     if d:
         return Grade("D", _joined(d), half_width, drift, len(runs))

@@ -14,6 +14,7 @@ import pytest
 from speed_test import cooldown
 from speed_test.child import Interrupt
 from speed_test.cooldown import Cooldown, is_as_cool
+from speed_test.faults import faults
 from tests.conftest import PLAIN, rows, rows_so_far, run, start, the_csv
 from tests.test_sweep import wait_for
 
@@ -167,8 +168,9 @@ def test_another_program_that_takes_a_core_is_named_before_and_after(tmp_path):
     assert row["cpu_pressure_percent"] or not os.path.exists("/proc/pressure/cpu")
     (before,) = done.loads
     assert re.search(r"other programs use .*, most of all python\S* \(PID \d+\): end it, or this figure is a C", before)
-    said = " ".join(done.stdout.split())
-    assert re.search(r"Grade [CD] .*other programs used .* for a time \(most: python", said)
+    # Which reason comes first, and how many there are, depends on what else this machine is doing.
+    assert any(re.match(r"other programs used .* for a time \(most: python", fault.text) for fault in faults([row]))
+    assert re.search(r"Grade [CD] ", done.stdout)
 
 
 # ---- Rests ----

@@ -110,6 +110,8 @@ def test_too_few_blocks():
     up_and_down = [100.0 + place // 10 % 2 for place in range(60)]
     letter, reason = letters([row(up_and_down)])
     assert (letter, reason[:9]) == ("D", "60 blocks")
+    letter, with_its_cause = letters([row(up_and_down, other_load_percent=90.0, power="battery")])
+    assert (letter, with_its_cause) == ("D", f"{reason}; other programs used 90% of a core for a time")
     # Few blocks a run are enough together.
     few = [row(noise(random.Random(run), 5), run_id=str(run)) for run in range(6)]
     assert letters(few)[0] in ("A", "B")
