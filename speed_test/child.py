@@ -36,6 +36,7 @@ OUT_OF_MEMORY = (
     "failed to map segment",
 )
 
+LOADER = 127  # the exit status of a process that glibc's loader ends (_dl_fatal_printf)
 KILL = 9  # signal.SIGKILL, which Windows does not have
 SECONDS_OF_A_STOP = 5  # between two looks at a child, which are a tenth of a second apart
 SECONDS_OF_SILENCE = 2  # of a child whose time is over
@@ -214,7 +215,8 @@ class Child:
         if code == 128 + signal.SIGTERM:  # see _main
             return "failed", "was ended by SIGTERM"
         if code is None or code >= 0:
-            return "failed", f"ended without a word, with exit status {code}"
+            hint = ": the system's loader of libraries gave up, mostly for want of memory" if code == LOADER else ""
+            return "failed", f"ended without a word, with exit status {code}{hint}"
         if code == -KILL and _system_kills() > self._kills:
             return "out_of_memory", "was killed by the system, which had run out of memory"
         hint = ", as the system does when memory runs out" if code == -KILL else ""

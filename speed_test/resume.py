@@ -1,7 +1,7 @@
 """--resume: what the CSV already has, so that a sweep that was ended can be finished by the same command."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,14 +21,19 @@ class Found(NamedTuple):
 
 
 NOTHING = Found({}, {}, None)
-SINCE = "SPEED_TEST_RESUMES_SINCE"  # in the environment: run_all.py resumes no more than its own rows
 
 
-def done(path: Path, shared: dict[str, object], identity: tuple[str, ...], estimates: bool, since: str = "") -> Found:
+def done(
+    path: Path,
+    shared: dict[str, object],
+    identity: tuple[str, ...],
+    estimates: bool,
+    run_ids: Collection[str] = (),
+) -> Found:
     """The rows in `path`, and in the files beside it (`..._2.csv`), that need not be measured again.
 
-    Such a row has the same cells as `shared` (machine, experiment, data, switches, versions, code), and began at
-    `since` (UTC, ISO 8601) or later. It is told from others of its run by its cells in the columns `identity`.
+    Such a row has the same cells as `shared` (machine, experiment, data, switches, versions, code), and is of
+    one of the runs `run_ids` (none: of any). It is told from others of its run by its cells in the columns `identity`.
     Estimates count only if this run makes `estimates` as well. Failed rows are measured again, and so is what was
     skipped for want of time.
     """
@@ -38,7 +43,9 @@ def done(path: Path, shared: dict[str, object], identity: tuple[str, ...], estim
     out_of_memory: int | None = None
     skipped: list[tuple[int, tuple[str, ...]]] = []
     for row in rows_of(path):
-        if any(row.get(column) != text for column, text in wanted.items()) or row.get("started_at", "") < since:
+        if any(row.get(column) != text for column, text in wanted.items()):
+            continue
+        if run_ids and row.get("run_id") not in run_ids:
             continue
         if row["status"] == "out_of_memory" and row.get("batch_size", "").isdecimal():
             out_of_memory = min(int(row["batch_size"]), out_of_memory or int(row["batch_size"]))

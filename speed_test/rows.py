@@ -4,11 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from speed_test import report, resume, screen
+from speed_test import report, resume, run_ids, screen
 from speed_test.command_line import Options
 from speed_test.epoch import now_in_utc
 from speed_test.experiment import Experiment
@@ -52,7 +51,8 @@ class Rows:
 
     def start_run(self, number: int) -> None:
         """The rows that follow are of repetition `number`, from 1."""
-        self._shared |= {"run": number, "run_id": uuid.uuid4().hex[:12]}
+        given = run_ids.given() if number == 1 else ()
+        self._shared |= {"run": number, "run_id": given[-1] if given else run_ids.new()}
 
     def saved_by(self, measure: Callable[[], None], interrupt: Interrupt) -> int:
         """Let `measure()` save rows, then print the table; return the exit status.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from speed_test import early_interrupt, launchers, machine, report, resume, screen, state, switches
+from speed_test import early_interrupt, launchers, machine, report, resume, run_ids, screen, state, switches
 from speed_test.budget import Measured
 from speed_test.child import Child, ChildFailed
 from speed_test.command_line import BadInput, Options, Parser, parse
@@ -143,9 +143,7 @@ def _follow(script: Script) -> NoReturn:
 def _found(experiment: Experiment, options: Options, results: Results, shared: dict[str, object]) -> resume.Found:
     """What the CSV has already, for --resume; says how much."""
     estimates = bool(options.max_steps or options.time_limit or options.budget)
-    found = resume.done(
-        results.path, results.fitting(shared), experiment.identity, estimates, os.environ.get(resume.SINCE, "")
-    )
+    found = resume.done(results.path, results.fitting(shared), experiment.identity, estimates, run_ids.given())
     rows = sum(len(found.rows.get(run, ())) for run in range(1, options.runs + 1))
     screen.say(f"{screen.count(rows, experiment.row_is)} found in the CSV already, from an earlier run\n")
     return found

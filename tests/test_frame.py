@@ -53,19 +53,21 @@ ARROWS = {
     "prepare": {"child", "command_line", "data", "experiment", "frameworks", "interrupt", "machine", "ranks", "screen"}
     | {"switches"},
     "cooldown": {"interrupt", "results", "screen", "state"},
-    "rows": {"command_line", "epoch", "interrupt", "experiment", "report", "resume", "results", "screen", "state"},
+    "rows": {"command_line", "epoch", "interrupt", "experiment", "report", "resume", "results", "run_ids"}
+    | {"screen", "state"},
     "advice_limits": {"faults", "screen", "verdict"},
     "advice": {"advice_limits", "faults", "results", "screen", "steady", "verdict"},
+    "run_ids": set(),
     "resume": {"results", "verdict"},
     "frameworks": {"experiment", "frameworks", "group", "machine", "command_line", "switches", "ceiling", "screen"},
     "data": {"data", "machine", "screen", "command_line"},
     "report": {"screen", "experiment", "command_line", "machine", "results", "verdict", "faults", "advice"},
-    "sweep": {"budget", "child", "rows", "cooldown", "until", "state", "results", "resume", "report", "screen"}
-    | {"experiment", "machine", "command_line", "data", "search", "shared", "switches", "timetable", "train"}
+    "sweep": {"budget", "child", "rows", "cooldown", "until", "state", "results", "resume", "report", "run_ids"}
+    | {"screen", "experiment", "machine", "command_line", "data", "search", "shared", "switches", "timetable", "train"}
     | {"early_interrupt", "interrupt", "launchers", "prepare", "ranks"},
     "compare": {"arguments", "compare", "results", "experiment", "machine", "screen", "verdict", "faults"},
     "suite": {"suite", "compare", "machine", "command_line", "screen", "verdict", "faults", "advice"}
-    | {"epoch", "experiment", "family", "interrupt", "resume", "scripts", "state"},
+    | {"experiment", "family", "interrupt", "resume", "run_ids", "scripts", "state"},
     "__main__": set(),
     "columns_page": {"results"},
     "__init__": {"early_interrupt", "sweep", "experiment", "command_line"},

@@ -14,7 +14,7 @@ import pytest
 import run_all
 from speed_test.command_line import BadInput
 from speed_test.suite import before, saved, shares
-from tests.conftest import ROOT, rows
+from tests.conftest import ROOT, rows, run
 from tests.made_suite import is_alive, start, write
 
 SEVEN = tuple("abcdefg")
@@ -80,6 +80,10 @@ def test_ctrl_c_in_the_third_of_seven_and_going_on(tmp_path):
         write(folder, name, step=slow if name == "c" else "pass", batch_sizes="8")
     suite = start(folder, "--budget=3m", cwd=tmp_path, SLOW="0.3")
     wait_for(lambda: rows_of(tmp_path, "c"))
+    # Somebody starts the same script by hand meanwhile: those rows are not the suite's.
+    by_hand = run(folder / "plain_test_c.py", "--batch_sizes=16", "--epochs=1", cwd=tmp_path)
+    assert by_hand.returncode == 0, by_hand.stderr
+    (id_by_hand,) = {row["run_id"] for row in rows_of(tmp_path, "c") if row["batch_size"] == "16"}
     family = psutil.Process(suite.pid).children(recursive=True)
     assert family
     os.kill(suite.pid, signal.SIGINT)  # to it alone, not as a terminal does
@@ -92,6 +96,9 @@ def test_ctrl_c_in_the_third_of_seven_and_going_on(tmp_path):
     assert "plain_c: stopped" in out
     assert "--resume goes on" in out
     assert list(tmp_path.glob("results/summary_*.md"))
+    left = (tmp_path / "results" / saved.FILE).read_text()
+    assert next(row["run_id"] for row in before["c"]) in left
+    assert id_by_hand not in left
 
     status, out, err = ended(start(folder, "--budget=3m", "--resume", cwd=tmp_path))
     assert status == 0, err

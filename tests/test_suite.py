@@ -153,8 +153,7 @@ def suite():
         "a": Outcome("a", "a.py", "measured", "", 61.5, ("0123456789ab",)),
         "b": Outcome("b", "b.py", "stopped", "it was stopped", 2.5, ()),
     }
-    times = dict.fromkeys("ab", "2026-01-02T03:04:05+00:00")
-    return saved.Saved(dict(ASKED), list(MACHINES), outcomes, {"a": 60.0, "b": 50.0}, times)
+    return saved.Saved(dict(ASKED), list(MACHINES), outcomes, {"a": 60.0, "b": 50.0})
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -188,8 +187,8 @@ def damages():
     def change_outcome(**changes):
         return lambda content: content | {"outcomes": [content["outcomes"][0] | changes]}
 
-    yield from (change(version=2), change(more=1), change(given={"a": float("nan")}), change(given={"a": -1.0}))
-    yield from (change(given=[]), change(started={"a": "yesterday"}), change(asked={"budget": 5}), change(machines=5))
+    yield from (change(version=1), change(more=1), change(given={"a": float("nan")}), change(given={"a": -1.0}))
+    yield from (change(given=[]), change(asked={"budget": 5}), change(machines=5))
     yield from (change(outcomes=5), change(outcomes=[5]), lambda content: [content], lambda content: None)
     yield from (change_outcome(status="fine"), change_outcome(status=[]), change_outcome(seconds="5"))
     yield from (change_outcome(run_ids=["../../etc"]), change_outcome(run_ids="0123456789ab"), change_outcome(name=5))
@@ -234,15 +233,15 @@ def test_the_line_tells_the_best_batch_size(tmp_path):
     rows.append(row(batch_size="128", status="skipped", error="more than 64"))
     assert measured.failure(rows) == "out of memory: no room"
     assert measured.failure(rows[-1:]) == "more than 64"
-    assert measured.run_ids(rows) == ("0123456789ab",)
+    assert measured.ids(rows) == ("0123456789ab",)
 
 
-def test_only_rows_of_this_machine_since_the_start_are_those_of_the_suite(tmp_path):
+def test_only_the_rows_of_its_runs_are_those_of_the_suite(tmp_path):
     write(tmp_path, "new")
     test = found.find(tmp_path)[0][0]
     folder = tmp_path / "results_plain"
     folder.mkdir()
-    lines = [row(), row(machine="Other"), row(experiment="other"), row(started_at="2026-01-02T03:04:04+00:00")]
+    lines = [row(), row(run_id="0123456789ac"), row(run_id=""), row(run_id="0123456789ad")]
     text = "\n".join([",".join(lines[0]), *(",".join(cells.values()) for cells in lines), "torn,row"])
     (folder / "x.csv").write_text(text)
-    assert measured.rows_since(tmp_path, test, "2026-01-02T03:04:05+00:00", ["Abacus"]) == [row()]
+    assert measured.rows_of(tmp_path, test, ["0123456789ab", "0123456789ad"]) == [lines[0], lines[3]]

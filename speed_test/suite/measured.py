@@ -1,7 +1,7 @@
 """What a speed test of the suite has measured: its rows in the CSVs, and the line that tells of them."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from speed_test import advice, screen
@@ -12,14 +12,13 @@ from speed_test.suite.found import SpeedTest
 Row = Mapping[str, str]
 
 
-def rows_since(results_dir: Path, test: SpeedTest, started: str, machines: Iterable[str]) -> list[Row]:
-    """The rows of `test` that began at `started` (UTC, ISO 8601) or later, on one of `machines` (as in the CSVs)."""
-    names = set(machines)
+def rows_of(results_dir: Path, test: SpeedTest, run_ids: Collection[str]) -> list[Row]:
+    """The rows of these runs of `test`."""
     return [
         row
         for path in sorted((results_dir / test.experiment.results).glob("*.csv"))
         for row in complete_rows(path)
-        if row.get("experiment") == test.name and row.get("started_at", "") >= started and row.get("machine") in names
+        if row.get("run_id") in run_ids
     ]
 
 
@@ -28,7 +27,7 @@ def ok(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.get("status") == "ok"]
 
 
-def run_ids(rows: Iterable[Row]) -> tuple[str, ...]:
+def ids(rows: Iterable[Row]) -> tuple[str, ...]:
     """The runs that these rows are of, in their order."""
     return tuple(dict.fromkeys(row["run_id"] for row in rows if row.get("run_id")))
 

@@ -18,7 +18,7 @@ from speed_test.suite.outcome import Outcome
 FILE = "run_all.json"
 MOST_SECONDS = 1e8  # three years: nobody's suite takes longer
 LOCK = "run_all.lock"
-VERSION = 1
+VERSION = 2
 MOST_BYTES = 1_000_000
 STATUSES = ("measured", "failed", "left out", "stopped")
 
@@ -27,13 +27,12 @@ STATUSES = ("measured", "failed", "left out", "stopped")
 class Saved:
     """A suite so far. `asked` are the options that a resumed one has to have as well, as text, `machines` the names of
     this machine. `outcomes` are by the name of the test; one that is running stands there as "stopped". `given` are
-    the seconds that a test was given, and `started` when it began for the first time (UTC, ISO 8601)."""
+    the seconds that a test was given."""
 
     asked: dict[str, str]
     machines: list[str]
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     given: dict[str, float] = field(default_factory=dict)
-    started: dict[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -134,15 +133,15 @@ def load(results_dir: Path, asked: Mapping[str, str], machines: Sequence[str], s
 
 def _checked(content: Any) -> Saved:
     """`content` as a Saved; raises ValueError if anything in it is not as it is written."""
-    fields = {"version", "asked", "machines", "outcomes", "given", "started"}
+    fields = {"version", "asked", "machines", "outcomes", "given"}
     _require(isinstance(content, dict) and set(content) == fields and content["version"] == VERSION)
-    asked, machines, given, started = (content[name] for name in ("asked", "machines", "given", "started"))
-    _require(_is_table(asked, _is_text) and _is_table(given, _is_seconds) and _is_table(started, _is_time))
+    asked, machines, given = (content[name] for name in ("asked", "machines", "given"))
+    _require(_is_table(asked, _is_text) and _is_table(given, _is_seconds))
     _require(isinstance(machines, list) and all(map(_is_text, machines)) and isinstance(content["outcomes"], list))
     outcomes = [_outcome(one) for one in content["outcomes"]]
     by_name = {one.name: one for one in outcomes}
     _require(len(by_name) == len(outcomes))
-    return Saved(asked, machines, by_name, given, started)
+    return Saved(asked, machines, by_name, given)
 
 
 def _outcome(content: Any) -> Outcome:
@@ -169,7 +168,3 @@ def _is_text(value: Any) -> bool:
 
 def _is_seconds(value: Any) -> bool:
     return isinstance(value, float) and 0 <= value <= MOST_SECONDS
-
-
-def _is_time(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", value) is not None

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from speed_test import resume, screen
+from speed_test import run_ids, screen
 from speed_test.command_line import BadInput, Options
-from speed_test.epoch import now_in_utc
 from speed_test.interrupt import Interrupt
 from speed_test.suite import measured, packages, process, saved, shares
 from speed_test.suite.bar import Bar, bar
@@ -121,9 +120,9 @@ class Suite:
         """Run `test` within its share of the time; `place` says which one it is, such as "3 of 7"."""
         given = self.share(test)
         before = self._outcomes.get(test.name) or Outcome(test.name, test.script.name, "stopped", "while it ran")
-        started = self._so_far.started.setdefault(test.name, now_in_utc())
+        before = replace(before, run_ids=(*before.run_ids, run_ids.new()))
         arguments = [] if given is None else [f"--budget={given:g}"]
-        os.environ[resume.SINCE] = started
+        os.environ[run_ids.GIVEN] = " ".join(before.run_ids)
         if test.name in self._outcomes:
             arguments.append("--resume")
         elif given is not None:
@@ -135,9 +134,9 @@ class Suite:
         with bar(f"{place}: {test.name}", total) as shown:
             is_too_long = self._is_too_long(given)
             ended = self._run(test, arguments, log, self._watch(test, shown, self.left()), is_too_long)
-        rows = measured.rows_since(self.options.results_dir, test, started, self._so_far.machines)
+        rows = measured.rows_of(self.options.results_dir, test, before.run_ids)
         seconds = before.seconds + ended.seconds
-        outcome = replace(before, reason="", seconds=seconds, run_ids=measured.run_ids(rows))
+        outcome = replace(before, reason="", seconds=seconds, run_ids=measured.ids(rows))
         if self.interrupt.caught and ended.status:
             outcome = replace(outcome, status="stopped", reason="while it ran")
         elif measured.ok(rows):
