@@ -25,6 +25,7 @@ and .png. Ctrl-C keeps what was measured; --resume goes on.
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -99,6 +100,9 @@ def run(options: Options, folder: Path, interrupt: Interrupt) -> int:
     """Run a suite from its set-up to its summary; return the exit status."""
     from speed_test.suite import summary
 
+    for name in ("pandas", "matplotlib"):  # missed now, and not half an hour later
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(name=name)
     everything, problems = find(folder)
     tests = chosen(everything, options.tests)
     check_folders(options)
@@ -181,7 +185,7 @@ def measure(suite: Suite) -> None:
 def conclude(suite: Suite) -> int:
     """Print the summary and write it as text and as a picture; return the exit status."""
     outcomes = suite.outcomes()
-    is_measured = any(one.run_ids and one.status != "failed" for one in outcomes)
+    is_measured = suite.has_measured()
     screen.say()
     if is_measured:
         summary = summarise(suite.options, outcomes)

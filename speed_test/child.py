@@ -132,7 +132,7 @@ class Child:
                     yield from self._stop()
                     return
                 self._check_for_life()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionError):  # on Windows, poll() raises BrokenPipeError (python/cpython#85180)
             self._process.join(SECONDS_TO_EXIT)
         except KeyboardInterrupt:
             yield from self._stop()

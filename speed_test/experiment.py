@@ -135,7 +135,8 @@ class Repeats:
     given, is what to print for a row. `after()`, if given, runs at the end, and returns a line to print.
 
     `fit(most)`, if given, is called with --budget before the first piece that counts: it makes all pieces shorter, so
-    that each yields no more than `most` things if possible, and returns how many each yields now.
+    that each yields no more than `most` things if possible, and returns how many each yields now. The last value of an
+    item is then how long its piece is meant to be.
     """
 
     work: Callable[[Any], Any]

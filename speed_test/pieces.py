@@ -23,7 +23,7 @@ def time_repeats(clock: "Clock", repeats: "Repeats") -> None:
     """Warm up on the first item, then do and time the work of each; with --budget of as many as fit."""
     warmup_seconds, came = _warm_up(clock, repeats)
     yields = repeats.yields
-    items = [(number, item) for number, item in enumerate(repeats.items, start=1) if not _is_done(clock, number, item)]
+    items = items_left(clock, repeats)
     if clock.pace:
         if repeats.fit and len(came) > 1:
             came = _times_when_warm(clock, repeats, came)
@@ -81,9 +81,17 @@ def _rate_of(clock: "Clock", row: dict) -> list[float]:
     return [steady.as_rate(figure, clock.experiment.better)] if figure else []
 
 
-def _is_done(clock: "Clock", number: int, item: Any) -> bool:
-    """Whether --resume has found the row of an item: a tuple by its values, anything else by its number."""
-    return (tuple(map(str, item)) if isinstance(item, tuple) else ("", str(number))) in clock.options.done
+def items_left(clock: "Clock", repeats: "Repeats") -> list[tuple[int, Any]]:
+    """The items of which --resume has found no row, with their numbers from 1. A tuple is known by its values, anything
+    else by its number. A piece that --budget has made shorter has been done as well."""
+    end = -1 if clock.pace and repeats.fit else None
+    done = {key[:end] for key in clock.options.done}
+    items = enumerate(repeats.items, start=1)
+    return [(number, item) for number, item in items if _key(number, item)[:end] not in done]
+
+
+def _key(number: int, item: Any) -> tuple[str, ...]:
+    return tuple(map(str, item)) if isinstance(item, tuple) else ("", str(number))
 
 
 def _warm_up(clock: "Clock", repeats: "Repeats") -> tuple[float, list[float]]:

@@ -318,9 +318,10 @@ def _end_of_torn_row(file: IO[bytes]) -> bytes:
 
 
 def _missing(path: Path, lines: list[bytes]) -> list[bytes]:
-    """Those of `lines`, which were appended to `path` in this order, that are no longer in it."""
+    """Those of `lines`, which were appended to `path` in this order, that are no longer in it. Another program may have
+    saved it with other ends of lines."""
     try:
-        content = path.read_bytes()
+        content = path.read_bytes().replace(b"\r\n", b"\n")
     except OSError:
         return list(lines)
     missing, position = [], 0

@@ -47,11 +47,13 @@ def done(
             continue
         if run_ids and row.get("run_id") not in run_ids:
             continue
-        if row["status"] == "out_of_memory" and row.get("batch_size", "").isdecimal():
-            out_of_memory = min(int(row["batch_size"]), out_of_memory or int(row["batch_size"]))
-        run = int(row["run"]) if row.get("run", "").isdecimal() else 1
         key = tuple(row.get(column, "") for column in identity)
-        if row["status"] == "skipped" and row.get("batch_size", "").isdecimal():
+        size, run = _whole(row.get("batch_size", "")), _whole(row.get("run", "")) or 1
+        if row.get("batch_size") and size is None:
+            continue
+        if row["status"] == "out_of_memory" and size is not None:
+            out_of_memory = min(size, out_of_memory or size)
+        if row["status"] == "skipped" and size is not None:
             skipped.append((run, key))
         if row["status"] == "ok" and (estimates or row.get("estimated", "False") == "False"):
             found.setdefault(run, set()).add(key)
@@ -65,12 +67,18 @@ def done(
 def rows_of(path: Path) -> Iterator[dict[str, str]]:
     """The complete rows of a CSV and of those beside it. A file that cannot be read has none."""
     for file in [path, *sorted(path.parent.glob(f"{path.stem}_[0-9]*.csv"))]:
-        if file.is_file():
-            yield from complete_rows(file)
+        yield from complete_rows(file)
+
+
+def _whole(text: str) -> int | None:
+    """A cell as a whole number; None if it is none, or longer than any that is written."""
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def complete_rows(file: Path) -> Iterator[dict[str, str]]:
-    """The complete rows of one CSV. One that cannot be read has none."""
+    """The complete rows of one CSV. One that cannot be read has none, nor has a pipe, which would keep us waiting."""
+    if not file.is_file():
+        return
     try:
         with open(file, encoding="utf-8", newline="") as lines:
             reader = csv.reader(lines)

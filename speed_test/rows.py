@@ -54,8 +54,9 @@ class Rows:
         given = run_ids.given() if number == 1 else ()
         self._shared |= {"run": number, "run_id": given[-1] if given else run_ids.new()}
 
-    def saved_by(self, measure: Callable[[], None], interrupt: Interrupt) -> int:
-        """Let `measure()` save rows, then print the table; return the exit status.
+    def saved_by(self, measure: Callable[[], None], interrupt: Interrupt, has_before: bool) -> int:
+        """Let `measure()` save rows, then print the table; return the exit status. It is 0 if anything has been
+        measured, or if nothing was left to be measured because --resume `has_before` what it found.
 
         Whatever ends `measure`, each row is on the disk or on the screen.
         """
@@ -72,7 +73,7 @@ class Rows:
         self._rescue(patience=10)
         if self.rows:
             report.table(self.experiment, self.options, self.rows, self._earlier(), self.results)
-        worked = any(row["status"] == "ok" for row in self.rows) or not self.rows
+        worked = any(row["status"] == "ok" for row in self.rows) if self.rows else has_before
         return 0 if worked and not self.results.unwritten else 1
 
     def save(self, row: dict) -> dict:

@@ -124,7 +124,7 @@ def _run(script: Script, monitor: state.Monitor, sweeps: state.Sweeps) -> int:
     timetable = Timetable(options, began, found, here.memory_gb)
     script = script._replace(experiment=experiment, options=options)
     sweep = _Sweep(script, rows, found, cooldown, timetable, supported)
-    return rows.saved_by(sweep.time_all, script.interrupt)
+    return rows.saved_by(sweep.time_all, script.interrupt, has_before=bool(found.rates))
 
 
 def _follow(script: Script) -> NoReturn:

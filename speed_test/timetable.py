@@ -47,7 +47,7 @@ class Timetable:
         rows = self._found.rows.get(run, frozenset())
         if not self._options.batch_sizes:
             return {None} if len(rows) >= steady.TOO_FEW else set()
-        return {int(batch_size) for batch_size, epoch in rows if epoch}
+        return {int(batch_size) for batch_size, epoch in rows if batch_size and epoch}
 
     @property
     def left(self) -> float:

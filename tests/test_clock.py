@@ -2,11 +2,12 @@
 
 import itertools
 import time
+from types import SimpleNamespace
 
 import pytest
 
 import pytorch_test_computer_vision_cifar100 as script
-from speed_test import Epochs, Experiment, Repeats, clock
+from speed_test import Epochs, Experiment, Repeats, clock, pieces
 from speed_test.clock import Clock
 from speed_test.command_line import parse
 from speed_test.frameworks import pytorch
@@ -278,6 +279,15 @@ def test_a_piece_of_work_without_a_row_of_its_own_is_an_epoch(scratch):
         assert (row["estimated"], row["measured_samples"], row["started_at"][:2]) == (False, 50, "20")
         assert row["warmup_seconds"] >= 0.05
     assert next(text for kind, text in sent if kind == "say").startswith("epoch 1 of 2: 0.05")
+
+
+def test_a_resumed_test_does_not_repeat_what_a_budget_has_made_shorter(scratch):
+    """Answers of 50 tokens in place of 500 have been given; without --budget they are another measurement."""
+    done = frozenset({("a", "1", "50"), ("b", "1", "500")})
+    repeats = Repeats(lambda item: None, [("a", 1, 500), ("b", 1, 500), ("c", 1, 500)], fit=lambda most: most)
+    for pace, left in ((object(), "c"), (None, "ac")):
+        watch = SimpleNamespace(pace=pace, options=SimpleNamespace(done=done))
+        assert "".join(item[0] for _, item in pieces.items_left(watch, repeats)) == left
 
 
 def test_warm_up_stops_after_so_many_things(scratch):

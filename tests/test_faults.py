@@ -241,6 +241,35 @@ def test_a_child_that_aborts_after_its_job_has_not_failed():
             child.Child(ends_in_mid_job, (), interrupt).answers()
 
 
+class PipeOfWindows:
+    """A pipe whose other end is gone: on Windows, poll() raises."""
+
+    def __init__(self, pipe, process):
+        self._pipe, self._process = pipe, process
+
+    def poll(self, seconds):
+        if not self._process.is_alive():
+            raise BrokenPipeError(109, "The pipe has been ended")
+        return self._pipe.poll(seconds)
+
+    def __getattr__(self, name):
+        return getattr(self._pipe, name)
+
+
+def says_nothing(send):
+    time.sleep(1000)
+
+
+def test_a_silent_child_is_a_failure_on_windows_too():
+    with Interrupt() as interrupt:
+        one = child.Child(says_nothing, (), interrupt, stall_timeout=1)
+        one._pipe = PipeOfWindows(one._pipe, one._process)
+        assert list(one.messages()) == []
+        status, reason = one.failure()
+    assert status == "failed"
+    assert reason.startswith("showed no progress for")
+
+
 def test_a_slow_step_is_no_stall(tmp_path):
     done = run(PLAIN, "--batch_sizes=50", "--epochs=1", "--stall_timeout=2", cwd=tmp_path, SECONDS="0.6")
     assert (done.returncode, done.stderr) == (0, "")
@@ -491,6 +520,19 @@ def test_resume_knows_what_ran_out_of_memory_and_tries_failures_again(tmp_path):
     run(PLAIN, *arguments, "--resume", cwd=tmp_path)
     # Only what had failed is tried again; it fails in its second epoch, and this is its first.
     assert status_of(tmp_path) == [*before, ("3", "2", "ok")]
+
+
+def test_nothing_measured_and_nothing_left_to_measure_are_told_apart(tmp_path):
+    """The exit status is 0 only if there is a figure: now, or from before."""
+    out_of_memory = ("--batch_sizes=5", "--epochs=2", "--resume")
+    assert run(PLAIN, *out_of_memory, cwd=tmp_path).returncode == 0  # its first epoch has a figure
+    path = the_csv(tmp_path)
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if ",ok," not in line))
+    assert run(PLAIN, *out_of_memory, cwd=tmp_path).returncode == 1
+    arguments = ("--batch_sizes=8", "--epochs=1", "--resume")
+    path.unlink()
+    assert [run(PLAIN, *arguments, cwd=tmp_path).returncode for _ in range(2)] == [0, 0]
+    assert len(rows(path)) == 1
 
 
 @pytest.mark.skipif("SOAK" not in os.environ, reason="takes some minutes: set SOAK to a number of batch sizes")

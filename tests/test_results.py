@@ -11,7 +11,7 @@ from pathlib import Path
 import portalocker
 import pytest
 
-from speed_test import Experiment, results
+from speed_test import Experiment, results, resume
 from speed_test.machine import file_name, file_safe
 from speed_test.results import COLUMNS, Results
 from tests.conftest import rows
@@ -180,6 +180,30 @@ def test_what_is_removed_in_mid_run_is_written_again(tmp_path):
     assert ours.restore() == 0
     assert sorted(int(row["batch_size"]) for row in rows(path)) == [8, 16, 32, 64]
     assert ours.written == {path: 4}
+
+
+def test_a_file_that_is_saved_with_other_ends_of_lines_has_lost_nothing(tmp_path):
+    path = tmp_path / "a.csv"
+    ours = Results(path)
+    ours.append({"batch_size": 8})
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    ours.append({"batch_size": 16})
+    assert ours.restore() == 0
+    assert [row["batch_size"] for row in rows(path)] == ["8", "16"]
+
+
+RESUMED = {"experiment": "plain", "status": "ok", "run": "1", "batch_size": "8", "epoch": "1", "estimated": "False"}
+
+
+def test_resume_passes_over_what_it_cannot_read(tmp_path):
+    path = tmp_path / "a.csv"
+    ours = Results(path)
+    for changes in ({}, {"run": "9" * 5000}, {"batch_size": "9" * 5000}, {"batch_size": "x"}, {"status": "skipped"}):
+        ours.append(RESUMED | changes)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "a_2.csv")
+    found = resume.done(path, {"experiment": "plain"}, ("batch_size", "epoch"), estimates=False)
+    assert found.rows == {1: {("8", "1")}}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file cannot be renamed")

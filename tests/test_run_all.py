@@ -12,8 +12,11 @@ import psutil
 import pytest
 
 import run_all
+from speed_test import run_ids
 from speed_test.command_line import BadInput
+from speed_test.machine import names_of_this_machine
 from speed_test.suite import before, saved, shares
+from speed_test.suite.outcome import Outcome
 from tests.conftest import ROOT, rows, run
 from tests.made_suite import is_alive, start, write
 
@@ -130,6 +133,32 @@ def test_a_test_that_hangs_is_ended(tmp_path, monkeypatch, capsys):
     assert ended.value.code == 1
     assert "plain_hangs: failed: it hung, and was ended after" in out
     assert "Nothing was measured" in out
+    assert run_ids.GIVEN not in os.environ
+
+
+def test_a_suite_that_was_killed_before_its_first_row_has_measured_nothing(tmp_path):
+    """It knows the run that it had begun; that run has no rows, and now the test cannot run."""
+    folder, results = tmp_path / "scripts", tmp_path / "results"
+    folder.mkdir()
+    results.mkdir()
+    write(folder, "huge", memory_gb=1e6)
+    asked = {"budget": "180", "tests": "plain_huge", "data": "auto", "device": "auto"}
+    begun = Outcome("plain_huge", "plain_test_huge.py", "stopped", "while it ran", 5.0, ("0123456789ab",))
+    saved.save(saved.Saved(asked, names_of_this_machine(), {"plain_huge": begun}, {"plain_huge": 170.0}), results)
+    status, out, err = ended(start(folder, "--budget=3m", "--resume", cwd=tmp_path))
+    assert status == 1, err
+    assert "Nothing was measured" in out
+    assert not list(results.glob("summary_*"))
+
+
+def test_a_package_for_the_summary_is_missed_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run_all.py"])
+    monkeypatch.setattr(run_all, "find_spec", lambda name: None if name == "pandas" else sys.__spec__)
+    with pytest.raises(SystemExit) as ended:
+        run_all.main()
+    said = "the package pandas is missing; python3 speed_test run_all.py installs it\n"
+    assert (ended.value.code, *capsys.readouterr()) == (1, "", said)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from speed_test.interrupt import Interrupt
 from speed_test.scripts import speed_tests
 from speed_test.suite import found, measured, memory, packages, process, saved
 from speed_test.suite.outcome import Outcome
+from speed_test.suite.suite import Suite
 from tests.conftest import ROOT
 from tests.made_suite import is_alive, write
 
@@ -100,7 +102,7 @@ time.sleep(100)
 def run(code, log, interrupt, too_long=100.0):
     said: list[str] = []
     watch = lambda seconds, lines: said.extend(lines)  # noqa: E731
-    ended = process.run([sys.executable, "-c", code], log, interrupt, watch, lambda seconds: seconds > too_long)
+    ended = process.run([sys.executable, "-c", code], {}, log, interrupt, watch, lambda seconds: seconds > too_long)
     return ended, said
 
 
@@ -129,6 +131,24 @@ def test_the_output_is_read_line_by_line(tmp_path):
     assert (ended.status, ended.hung) == (0, False)
     assert said == ["one", "two\N{REPLACEMENT CHARACTER}"]
     assert (log.last_line(), log.last_line("on"), log.last_line("no")) == ("three", "one", "three")
+
+
+def test_letters_of_all_languages_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    with Interrupt() as interrupt:
+        _, said = run("print('M\\u00fcller')", process.Log(tmp_path / "log"), interrupt)
+    assert said == ["M\u00fcller"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no open file")
+def test_a_log_that_is_removed_does_not_end_the_test(tmp_path):
+    """As systems do with temporary files that are some days old."""
+    log = process.Log(tmp_path / "logs" / "log")
+    code = f"import shutil, time\nshutil.rmtree({str(log.path.parent)!r})\ntime.sleep(0.6)\nprint('done')"
+    with Interrupt() as interrupt:
+        ended, said = run(code, log, interrupt)
+    assert (ended.status, said, log.last_line()) == (0, [], "")
+    assert process.Log(log.path).last_line() == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to pass on")
@@ -180,6 +200,28 @@ def test_a_suite_that_does_not_fit_is_not_resumed(tmp_path, asked, machines, scr
         saved.load(tmp_path, asked, machines, scripts)
 
 
+def test_one_of_an_earlier_version_is_not_called_damaged(tmp_path):
+    saved.save(suite(), tmp_path)
+    path = tmp_path / saved.FILE
+    path.write_text(path.read_text().replace(f'"version": {saved.VERSION}', '"version": 1'))
+    with pytest.raises(BadInput, match="is of an earlier version; leave the option out"):
+        saved.load(tmp_path, ASKED, MACHINES, SCRIPTS)
+
+
+def test_how_long_a_test_has_been_running_is_noted(tmp_path):
+    """For a suite that is killed, and goes on with what is left of the test's share."""
+    options = SimpleNamespace(results_dir=tmp_path, budget=600.0)
+    so_far = suite()
+    running = so_far.outcomes["b"]
+    with Suite(options, (), so_far, None) as one:
+        watch = one._keeping(running, lambda seconds, lines: None)
+        noted = []
+        for seconds in (9.0, 11.0, 12.0, 22.0):
+            watch(seconds, [])
+            noted.append((tmp_path / saved.FILE).exists() and saved.load(tmp_path, ASKED, MACHINES, SCRIPTS))
+    assert [found and found.outcomes["b"].seconds for found in noted] == [False, 13.5, 13.5, 24.5]
+
+
 def damages():
     def change(**changes):
         return lambda content: content | changes
@@ -187,7 +229,13 @@ def damages():
     def change_outcome(**changes):
         return lambda content: content | {"outcomes": [content["outcomes"][0] | changes]}
 
-    yield from (change(version=1), change(more=1), change(given={"a": float("nan")}), change(given={"a": -1.0}))
+    yield from (
+        change(version=3),
+        change(version="1"),
+        change(more=1),
+        change(given={"a": float("nan")}),
+        change(given={"a": -1.0}),
+    )
     yield from (change(given=[]), change(asked={"budget": 5}), change(machines=5))
     yield from (change(outcomes=5), change(outcomes=[5]), lambda content: [content], lambda content: None)
     yield from (change_outcome(status="fine"), change_outcome(status=[]), change_outcome(seconds="5"))

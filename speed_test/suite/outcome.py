@@ -6,7 +6,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Outcome:
     """How one speed test of the suite ended. `status` is "measured", "failed", "left out" or "stopped" (by Ctrl-C;
-    it may have rows); `reason` is one sentence, "" of "measured". `run_ids` are those of its rows, `seconds` what it
+    it may have rows); `reason` is one sentence, "" of "measured". `run_ids` are those of its runs, `seconds` what it
     took."""
 
     name: str  # of its Experiment, such as "pytorch_cifar100"

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,39 +33,57 @@ class Ended(NamedTuple):
 
 
 class Log:
-    """The output of a process: written by it to the file at `path`, and read here as it comes."""
+    """The output of a process: written by it to the file at `path`, and read here as it comes. The file may be gone
+    after a while, as long-lived temporary files are removed by some systems; then there is nothing to read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         self._read = 0
         self._rest = b""
 
     def new_lines(self) -> list[str]:
         """The lines that were completed since the last call."""
-        with open(self.path, "rb") as file:
-            file.seek(self._read)
-            found = file.read()
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._read)
+                found = file.read()
+        except OSError:
+            return []
         self._read += len(found)
         *lines, self._rest = (self._rest + found).split(b"\n")
         return [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
 
     def last_line(self, begin: str = "") -> str:
         """The last line that is not empty, of those that begin with `begin` if there are any; "" without lines."""
-        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        try:
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
         told = [line.strip() for line in lines if line.strip()]
         return next(reversed([line for line in told if line.startswith(begin)] or told), "")
 
 
-def run(command: Sequence[str], log: Log, interrupt: Interrupt, watch: Watch, is_too_long: IsTooLong) -> Ended:
-    """Run `command` to its end. Ctrl-C and the like are passed on to it, and it gets the time to save its rows.
+def run(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Log,
+    interrupt: Interrupt,
+    watch: Watch,
+    is_too_long: IsTooLong,
+) -> Ended:
+    """Run `command` to its end, with `environment` beside what this process has. Ctrl-C and the like are passed on to
+    it, and it gets the time to save its rows.
 
     `watch(seconds, lines)` is called a few times a second, with the new lines of the output. `is_too_long(seconds)`
     says when the process is to be ended. Raises OSError if it cannot be started. No process is left, whatever happens.
     """
     begun = looked = time.monotonic()
+    # A file is written in the encoding of the system unless Python is told otherwise; the log is read as UTF-8.
+    env = {**os.environ, "PYTHONIOENCODING": "utf-8", **environment}
     with open(log.path, "ab") as file:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
     suspended = 0.0
     stopping = _Stopping(process, interrupt)
     hung = False

@@ -108,7 +108,10 @@ def load(results_dir: Path, asked: Mapping[str, str], machines: Sequence[str], s
     try:
         if path.stat().st_size > MOST_BYTES or not path.is_file():  # a device would never end
             raise ValueError
-        saved = _checked(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.get("version") in range(1, VERSION):
+            raise BadInput(f"--resume: {shown} is of an earlier version; leave the option out to start anew")
+        saved = _checked(content)
     except FileNotFoundError:
         raise BadInput(
             f"--resume: {screen.one_line(results_dir)} has no suite that was ended early; leave the option out"

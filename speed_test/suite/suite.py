@@ -18,6 +18,7 @@ from speed_test.suite.outcome import Outcome
 from speed_test.suite.saved import Saved
 
 WARNING = "WARNING: "  # as screen.warn begins
+NOTED = 10.0  # seconds between two notes of how long a test has been running
 PASSED_ON = ("data", "data_dir", "results_dir", "device")  # options that all speed tests have
 
 
@@ -92,6 +93,15 @@ class Suite:
         had, before = self._so_far.given.get(test.name), self._outcomes.get(test.name)
         return equal if had is None or before is None else max(shares.LEAST_BUDGET, min(equal, had - before.seconds))
 
+    def has_measured(self) -> bool:
+        """Whether there is a row of the suite that has measured something."""
+        folder = self.options.results_dir
+        return any(
+            measured.ok(measured.rows_of(folder, test, one.run_ids))
+            for test, one in zip(self.tests, self.outcomes(), strict=True)
+            if one.run_ids
+        )
+
     # ---- Running a test ----
 
     def need_not_say(self, warning: str) -> None:
@@ -106,10 +116,9 @@ class Suite:
 
     def prepare(self, test: SpeedTest) -> None:
         """Let `test` get its packages and its data ready; where that fails it is left out."""
-        os.environ.setdefault("PIP_QUIET", "2")  # errors only: its warnings would be taken for the test's
         log = process.Log(self.logs / f"{test.script.stem}_preparation.txt")
         with bar(f"Setting up {test.name}", None) as shown:
-            ended = self._run(test, ["--prepare"], log, self._watch(test, shown), lambda seconds: False)
+            ended = self._run(test, ["--prepare"], (), log, self._watch(test, shown), lambda seconds: False)
         if not ended.status:
             screen.say(f"{test.name}: ready, after {screen.duration(ended.seconds)}")
         elif not self.interrupt.caught:
@@ -122,7 +131,6 @@ class Suite:
         before = self._outcomes.get(test.name) or Outcome(test.name, test.script.name, "stopped", "while it ran")
         before = replace(before, run_ids=(*before.run_ids, run_ids.new()))
         arguments = [] if given is None else [f"--budget={given:g}"]
-        os.environ[run_ids.GIVEN] = " ".join(before.run_ids)
         if test.name in self._outcomes:
             arguments.append("--resume")
         elif given is not None:
@@ -133,7 +141,8 @@ class Suite:
         total = None if given is None else given + shares.overhead(self.spent())
         with bar(f"{place}: {test.name}", total) as shown:
             is_too_long = self._is_too_long(given)
-            ended = self._run(test, arguments, log, self._watch(test, shown, self.left()), is_too_long)
+            watch = self._keeping(before, self._watch(test, shown, self.left()))
+            ended = self._run(test, arguments, before.run_ids, log, watch, is_too_long)
         rows = measured.rows_of(self.options.results_dir, test, before.run_ids)
         seconds = before.seconds + ended.seconds
         outcome = replace(before, reason="", seconds=seconds, run_ids=measured.ids(rows))
@@ -151,14 +160,19 @@ class Suite:
         self,
         test: SpeedTest,
         arguments: list[str],
+        ids: Sequence[str],
         log: process.Log,
         watch: process.Watch,
         is_too_long: process.IsTooLong,
     ) -> process.Ended:
         start = packages.command(test.script, test.packages) or []
         arguments += [f"--{name}={getattr(self.options, name)}" for name in PASSED_ON]
+        environment = {
+            run_ids.GIVEN: " ".join(ids),
+            "PIP_QUIET": os.environ.get("PIP_QUIET", "2"),  # errors only: its warnings would be taken for the test's
+        }
         try:
-            return process.run([*start, *arguments], log, self.interrupt, watch, is_too_long)
+            return process.run([*start, *arguments], environment, log, self.interrupt, watch, is_too_long)
         except OSError as error:  # Python, uv or the script was removed meanwhile
             with contextlib.suppress(OSError):
                 log.path.write_text(f"{test.script.name} cannot be started ({screen.reason(error)})", encoding="utf-8")
@@ -176,6 +190,20 @@ class Suite:
             shown.show(seconds, None if left is None else left - seconds)
 
         return watch
+
+    def _keeping(self, running: Outcome, watch: process.Watch) -> process.Watch:
+        """The same, and note now and then how long the test has been `running`: should this process be killed, a
+        resumed suite knows what is left of the test's share."""
+        noted = 0.0
+
+        def watch_and_note(seconds: float, lines: list[str]) -> None:
+            nonlocal noted
+            watch(seconds, lines)
+            if seconds - noted >= NOTED:
+                noted = seconds
+                self._end(replace(running, seconds=running.seconds + seconds))
+
+        return watch_and_note
 
     def _is_too_long(self, given: float | None) -> Callable[[float], bool]:
         return lambda seconds: given is not None and shares.is_too_long(given, seconds)
