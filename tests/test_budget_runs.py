@@ -28,10 +28,10 @@ def sizes(folder):
 @frameworks
 def test_three_sizes_within_the_budget(tmp_path):
     began = time.monotonic()
-    done = run(PACED, "--budget=8", cwd=tmp_path, FIXED="0.002", EACH="0.0005")
+    done = run(PACED, "--budget=12", cwd=tmp_path, FIXED="0.002", EACH="0.0005")
     took = time.monotonic() - began
     assert done.returncode == 0, done.stderr
-    assert 6 < took < 9 + SECONDS_TO_GET_READY
+    assert 10 < took < 13 + SECONDS_TO_GET_READY
     assert list(dict.fromkeys(sizes(tmp_path))) == ["4", "16", "128"]
     assert all(row["estimated"] == "True" for row in rows(the_csv(tmp_path)))
     assert "up to 3 epochs at three batch sizes from 4 to 128" in done.stdout
@@ -57,7 +57,10 @@ def test_steps_that_are_too_slow_are_a_row(tmp_path):
     assert done.returncode == 1
     (row,) = rows(the_csv(tmp_path))
     assert (row["batch_size"], row["status"]) == ("4", "skipped")
-    assert re.fullmatch(r"(a step takes|the first step took) 1.5 s, and \d s were left of --budget", row["error"])
+    told = re.fullmatch(
+        r"(?:a step takes|the first step took) ([\d.]+) s, and \d s were left of --budget", row["error"]
+    )
+    assert float(told[1]) >= 1.5
 
 
 @frameworks
@@ -79,7 +82,7 @@ def test_ctrl_c_and_resume(tmp_path):
     process.communicate()
     assert process.returncode == 130
     before = the_csv(tmp_path).read_bytes()
-    done = run(PACED, "--budget=5", "--resume", cwd=tmp_path, FIXED="0.01")
+    done = run(PACED, "--budget=8", "--resume", cwd=tmp_path, FIXED="0.01")
     assert done.returncode == 0, done.stderr
     assert "1 epoch found in the CSV already" in done.stdout
     assert the_csv(tmp_path).read_bytes().startswith(before)
@@ -88,7 +91,7 @@ def test_ctrl_c_and_resume(tmp_path):
 
 @frameworks
 def test_runs_share_the_budget(tmp_path):
-    done = run(PACED, "--budget=7", "--runs=2", cwd=tmp_path, EACH="0.0005", MEMORY="1")
+    done = run(PACED, "--budget=12", "--runs=2", cwd=tmp_path, EACH="0.0005", MEMORY="1")
     assert done.returncode == 0, done.stderr
     # At a GB a number 128 has no room.
     assert list(dict.fromkeys(sizes(tmp_path))) == ["4", "16", "8"]

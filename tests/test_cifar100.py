@@ -184,9 +184,9 @@ def test_the_stand_in_is_as_large_as_the_real_one():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a listening backlog that nobody serves")
-def test_a_server_that_never_answers_is_found_out_within_five_seconds():
+def test_a_server_that_never_answers_is_found_out_within_seconds():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
         with pytest.raises(DataUnavailable, match=r"127\.0\.0\.1 cannot be reached"):
             require_network(f"http://127.0.0.1:{silent.getsockname()[1]}/file")
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 15

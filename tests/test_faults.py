@@ -201,12 +201,14 @@ def test_a_stopped_child_ends_with_its_killed_parent(tmp_path):
 
 
 def test_a_child_without_progress_is_named_and_ended(tmp_path):
-    done = run(PLAIN, "--batch_sizes=7, 23, 8", "--stall_timeout=2", cwd=tmp_path)
+    done = run(PLAIN, "--batch_sizes=7, 23, 8", "--stall_timeout=4", cwd=tmp_path)
     assert done.returncode == 0
-    assert done.stderr.count("has shown no progress for 2 s; it will be ended") == 2
+    named = re.findall(r"has shown no progress for (\d+) s; it will be ended\s+after 4 s", done.stderr)
+    assert len(named) == 2
     failed = [row for row in rows(the_csv(tmp_path)) if row["status"] == "failed"]
     assert [(row["batch_size"], row["epoch"]) for row in failed] == [("7", "2"), ("23", "2")]
-    assert all(row["error"] == "showed no progress for 2 s and was ended" for row in failed)
+    silent = [re.fullmatch(r"showed no progress for (\d+) s and was ended", row["error"])[1] for row in failed]
+    assert all(int(seconds) >= 4 for seconds in [*named, *silent])
     assert once(tmp_path) == [("7", "1"), ("23", "1"), ("8", "1"), ("8", "2")]
 
 
@@ -271,7 +273,7 @@ def test_a_silent_child_is_a_failure_on_windows_too():
 
 
 def test_a_slow_step_is_no_stall(tmp_path):
-    done = run(PLAIN, "--batch_sizes=50", "--epochs=1", "--stall_timeout=2", cwd=tmp_path, SECONDS="0.6")
+    done = run(PLAIN, "--batch_sizes=50", "--epochs=1", "--stall_timeout=4", cwd=tmp_path, SECONDS="1")
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -325,11 +327,11 @@ def test_the_progress_bar_fits_the_terminal(tmp_path, columns, shown):
 
 def test_a_folder_that_is_removed_in_mid_run(tmp_path):
     process = start(PLAIN, "--batch_sizes=8, 16, 25", cwd=tmp_path, SECONDS="0.1")
-    wait_for(lambda: len(rows_so_far(tmp_path)) == 3)
+    wait_for(lambda: len(rows_so_far(tmp_path)) >= 3)
     shutil.rmtree(tmp_path / "results")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert "3 rows had been removed from the CSV during the run; written again" in err
+    assert re.search(r"[345] rows had been removed from the CSV during the run; written again", err)
     assert sorted(once(tmp_path)) == sorted((size, epoch) for size in ("8", "16", "25") for epoch in "12")
     assert the_csv(tmp_path).name in out
 

@@ -79,14 +79,17 @@ def test_ctrl_c_in_the_third_of_seven_and_going_on(tmp_path):
     folder = tmp_path / "scripts"
     folder.mkdir()
     for name in SEVEN:
-        slow = 'time.sleep(float(os.environ.get("SLOW", "0.002")))'
-        write(folder, name, step=slow if name == "c" else "pass", batch_sizes="8")
+        if name == "c":
+            slow = 'time.sleep(float(os.environ.get("SLOW", "0.002")))'
+            write(folder, name, step=slow, batch_sizes="8, 16")
+        else:
+            write(folder, name, step="pass", batch_sizes="8")
     suite = start(folder, "--budget=3m", cwd=tmp_path, SLOW="0.3")
     wait_for(lambda: rows_of(tmp_path, "c"))
     # Somebody starts the same script by hand meanwhile: those rows are not the suite's.
-    by_hand = run(folder / "plain_test_c.py", "--batch_sizes=16", "--epochs=1", cwd=tmp_path)
+    by_hand = run(folder / "plain_test_c.py", "--batch_sizes=25", "--epochs=1", cwd=tmp_path)
     assert by_hand.returncode == 0, by_hand.stderr
-    (id_by_hand,) = {row["run_id"] for row in rows_of(tmp_path, "c") if row["batch_size"] == "16"}
+    (id_by_hand,) = {row["run_id"] for row in rows_of(tmp_path, "c") if row["batch_size"] == "25"}
     family = psutil.Process(suite.pid).children(recursive=True)
     assert family
     os.kill(suite.pid, signal.SIGINT)  # to it alone, not as a terminal does
@@ -124,7 +127,7 @@ def test_a_test_that_hangs_is_ended(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(sys, "argv", ["run_all.py", "--budget=15s"])
-    monkeypatch.setattr(shares, "MARGIN", (1.0, 0.0))
+    monkeypatch.setattr(shares, "MARGIN", (-2.0, -1.0))
     monkeypatch.setattr(shares, "FIRST_OVERHEAD", 14.0)
     monkeypatch.setattr(before, "SECONDS_OF_A_LOOK", 0.0)
     with pytest.raises(SystemExit) as ended:

@@ -58,7 +58,7 @@ def test_a_chat_template_without_an_end(tmp_path, monkeypatch, template, reason)
     begun = time.monotonic()
     with pytest.raises(ValueError, match=reason):
         llamacpp_trial.try_model(tmp_path / "model.gguf", ["Why?"])
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
 
 
 @posix

@@ -99,13 +99,13 @@ def test_ctrl_c_in_mid_epoch(tmp_path):
     before = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 20
     assert process.returncode == 130
     assert "Traceback" not in out + err
     assert "1 finished epoch is in" in out
     assert str(the_csv(tmp_path).name) in out
     assert status_of(tmp_path) == [("7", "1", "ok")]
-    wait_for(lambda: not any(member.is_running() for member in family), seconds=3)
+    wait_for(lambda: not any(member.is_running() for member in family), seconds=15)
 
 
 @posix
@@ -143,7 +143,7 @@ def test_ctrl_c_while_another_program_keeps_the_csv(tmp_path):
         process.send_signal(signal.SIGINT)
         asked = time.monotonic()
         out, err = process.communicate(timeout=30)
-        assert time.monotonic() - asked < 5
+        assert time.monotonic() - asked < 20
     assert process.returncode == 130
     assert "another program keeps the file locked" in err
     assert len([line for line in out.splitlines() if line.startswith("7,1,")]) == 1

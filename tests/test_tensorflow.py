@@ -130,7 +130,7 @@ def test_fit_with_a_budget(facts):
     assert row["estimated"]
     assert 7 <= row["measured_samples"] <= 58 * 7  # in 6 s; all 70 steps take 7 s
     assert rest["compute_samples_per_second_after"] <= 70
-    assert 4 < part["seconds"] < 7
+    assert 4 < part["seconds"] < 9
 
 
 # ---- Real data, in files of their real formats ----
@@ -212,7 +212,7 @@ def test_failures_are_rows_and_the_sweep_goes_on_until_ctrl_c(tmp_path):
     wait_for(lambda: note.exists() and note.read_text(), seconds=200)
     family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in out + err
     assert "4 finished epochs are in" in out
@@ -227,7 +227,7 @@ def test_failures_are_rows_and_the_sweep_goes_on_until_ctrl_c(tmp_path):
     assert "SIGKILL" in killed
     assert memory.startswith("OOM when allocating tensor")
     assert not any("{{" in reason or "[Op:" in reason for reason in (raised, memory))
-    wait_for(lambda: not any(member.is_running() for member in family), seconds=3)
+    wait_for(lambda: not any(member.is_running() for member in family), seconds=15)
 
 
 # ---- What is not on this machine ----
