@@ -8,7 +8,7 @@
 #     "py-cpuinfo>=9.0",
 # ]
 # ///
-"""Which machine is faster, and by how much? All CSVs in results/ beside the published machines.
+"""Which machine is faster, and by how much? All CSVs beside published machines.
 
   python compare_results.py
 
@@ -92,7 +92,7 @@ def main() -> None:
         screen.error(one_line(f"{Path(sys.argv[0]).name}: {error}"))
         sys.exit(2)
     except ModuleNotFoundError as error:
-        screen.error(f"the package {error.name} is missing; pip install -r requirements.txt brings it")
+        screen.error(f"the package {error.name} is missing; python3 speed_test compare_results.py installs it")
         sys.exit(1)
 
 

@@ -63,12 +63,20 @@ def parse() -> Options:
     which = {"type": one_of("auto", "real", "synthetic"), "metavar": "WHICH"}
     device = {"type": one_of("auto", "mps", "cuda", "cpu"), "metavar": "NAME"}
     add("--budget", time, type=budget, default=BUDGET, metavar="TIME")
-    add("--tests", "which tests to run, by the names in the column `experiment` (default: all)", metavar='"A, B"')
+    add(
+        "--tests",
+        "which tests to run, by their names in docs/measurement.md, such as llama2 (default: all)",
+        metavar='"A, B"',
+    )
     add("--data", "auto, real or synthetic, as in each speed test (default: %(default)s)", default="auto", **which)
     add("--data_dir", "where downloaded data are kept (default: %(default)s)", default=Path("data"), **where)
     add("--results_dir", "where CSVs and summary go (default: %(default)s)", default=Path("results"), **where)
     add("--device", "mps, cuda, cpu, or auto (default: %(default)s)", default="auto", **device)
-    add("--baseline", "the machine that this one is compared with, or a part of its name", metavar="MACHINE")
+    add(
+        "--baseline",
+        "the machine that this one is compared with, or a part of its name (default: the published Apple M1 Pro)",
+        metavar="MACHINE",
+    )
     add("--resume", "go on with a suite that was stopped; the other options have to be the same", action="store_true")
     return parser.parse_args()
 

@@ -14,7 +14,7 @@
 # ///
 """How fast does this machine train ResNet50 on CIFAR100 with TensorFlow?
 
-  python tensorflow_test_computer_vision_cifar100.py --epochs=1 --batch_sizes="32"
+  python tensorflow_test_computer_vision_cifar100.py --epochs=1 --batch_sizes=32
 
 Every epoch goes through 50,000 images of 32x32 and appends a row to a CSV in
 results/results_tensorflow_cv/. Without options it trains 5 epochs at each of 7

@@ -17,7 +17,7 @@
 # ///
 """How fast does this machine train ResNet50 on Food101 with TensorFlow?
 
-  python tensorflow_test_computer_vision_food101.py --epochs=1 --batch_sizes="32"
+  python tensorflow_test_computer_vision_food101.py --epochs=1 --batch_sizes=32
 
 Every epoch decodes 75,750 JPEGs, resizes them to 224x224, trains on them, and
 appends a row to a CSV in results/results_tensorflow_cv/. Decoding is part of

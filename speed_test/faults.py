@@ -170,7 +170,7 @@ def _loads(row: Row) -> Iterator[Fault]:
     if stolen >= STOLEN:
         yield Fault("stolen", "C", stolen, f"the host gave {stolen:.0f}% of the CPU time to other machines for a time")
     if sweeps := number(row, "other_sweeps"):
-        yield Fault("sweeps", "C", sweeps, f"{screen.count(int(sweeps), 'other sweep')} ran")
+        yield Fault("sweeps", "C", sweeps, f"{screen.count(int(sweeps), 'other speed test')} ran meanwhile")
 
 
 # ---- Before the start ----

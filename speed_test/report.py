@@ -10,6 +10,7 @@ from speed_test.experiment import Experiment
 from speed_test.machine import Device, Machine
 from speed_test.results import Results
 from speed_test.screen import count, number, say, warn
+from speed_test.scripts import as_started
 
 LONG_EPOCH_SECONDS = 3600
 CHANGED = 0.03  # a compute limit that differs less has not changed
@@ -145,7 +146,7 @@ def table(
         say("\nThe rows are in")
         _where(results)
         folder = results.path.parent.parent
-        say("Next: python compare_results.py" + ("" if folder == Path("results") else f" {folder}"))
+        say(f"Next: {as_started('compare_results.py')}" + ("" if folder == Path("results") else f" {folder}"))
 
 
 Shown = tuple[str, str, str]  # of advice.shown: half-width, grade, and its reason

@@ -173,7 +173,7 @@ def grade(rows: Sequence[Row]) -> Grade:
 def _too_few(blocks: int, worth: float) -> str:
     if blocks < 2 * steady.TOO_FEW:
         return f"{screen.count(blocks, 'block')}: too few to tell"
-    return f"{blocks} blocks that wander tell no more than {max(int(worth), 2)} independent ones would"
+    return f"the speed wandered: {blocks} blocks tell as much as {max(int(worth), 2)} steady ones, too few"
 
 
 def _misses(
@@ -221,7 +221,7 @@ def _change_of_limit(rows: Sequence[Row]) -> float:
 
 def _joined(reasons: list[str], most: int = 2) -> str:
     more = len(reasons) - most
-    return "; ".join(reasons[:most]) + (f"; and {more} more" if more > 0 else "")
+    return "; ".join(reasons[:most]) + (f"; and {screen.count(more, 'more reason')}" if more > 0 else "")
 
 
 # ---- Comparing ----

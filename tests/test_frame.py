@@ -61,7 +61,7 @@ ARROWS = {
     "resume": {"results", "verdict"},
     "frameworks": {"experiment", "frameworks", "group", "machine", "command_line", "switches", "ceiling", "screen"},
     "data": {"data", "machine", "screen", "command_line"},
-    "report": {"screen", "experiment", "command_line", "machine", "results", "verdict", "faults", "advice"},
+    "report": {"screen", "experiment", "command_line", "machine", "results", "scripts", "verdict", "faults", "advice"},
     "sweep": {"budget", "child", "rows", "cooldown", "until", "state", "results", "resume", "report", "run_ids"}
     | {"screen", "experiment", "machine", "command_line", "data", "search", "shared", "switches", "timetable", "train"}
     | {"early_interrupt", "interrupt", "launchers", "prepare", "ranks"},

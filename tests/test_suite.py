@@ -9,7 +9,7 @@ import pytest
 
 from speed_test.command_line import BadInput
 from speed_test.interrupt import Interrupt
-from speed_test.scripts import speed_tests
+from speed_test.scripts import SETS_UP, as_started, speed_tests
 from speed_test.suite import found, measured, memory, packages, process, saved
 from speed_test.suite.outcome import Outcome
 from speed_test.suite.suite import Suite
@@ -59,6 +59,16 @@ def test_which_packages_are_missing():
     assert packages.missing([*here, *gone]) == gone
     assert packages.names(gone) == "psutil, no-such-package, not"
     assert packages.line_that_installs(gone[:2]).endswith('-m pip install "psutil>=1000" "no-such-package[extra]>=2"')
+
+
+def test_the_next_command_is_started_as_this_one_was(monkeypatch):
+    for name in (SETS_UP, "UV"):
+        monkeypatch.delenv(name, raising=False)
+    assert as_started("a.py") == "python a.py"
+    monkeypatch.setenv("UV", "/bin/uv")
+    assert as_started("a.py") == "uv run a.py"
+    monkeypatch.setenv(SETS_UP, "1")
+    assert as_started("a.py").endswith(" speed_test a.py")
 
 
 def test_python3_speed_test_goes_on_to_install_what_is_missing(monkeypatch):

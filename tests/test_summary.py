@@ -258,7 +258,7 @@ def test_what_held_it_back_is_what_rows_say():
 def test_neighbours_need_three_tests():
     near = [Near("A", 1.2, 3), Near("B", 0.5, 2)]
     for sure, have in ((2, "2 tests have"), (1, "1 test has"), (0, "No test has")):
-        said = f"{have} a grade from A to C: 3 would tell which published machine it stands beside."
+        said = f"{have} a grade from A to C: 3 are needed to say which published machine it stands beside."
         assert sentences.neighbours(near, sure) == said
     assert sentences.neighbours(near[1:], 3).startswith("No published machine has figures in 3 of these tests")
     slower = [Near("A", 0.5, 3), Near("B", 0.2, 7), Near("C", 1.1, 2)]

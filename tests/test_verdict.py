@@ -109,7 +109,7 @@ def test_too_few_blocks():
     assert letters([row([100.0])]) == ("D", "1 block: too few to tell")
     up_and_down = [100.0 + place // 10 % 2 for place in range(60)]
     letter, reason = letters([row(up_and_down)])
-    assert (letter, reason[:9]) == ("D", "60 blocks")
+    assert (letter, reason[:29]) == ("D", "the speed wandered: 60 blocks")
     letter, with_its_cause = letters([row(up_and_down, other_load_percent=90.0, power="battery")])
     assert (letter, with_its_cause) == ("D", f"{reason}; other programs used 90% of a core for a time")
     # Few blocks a run are enough together.

@@ -34,7 +34,7 @@ FAULTS = [
     ({"memory_pressure": "warning"}, "C", "memory was short for a time (warning)"),
     ({"memory_pressure": "critical"}, "C", "memory was short for a time (critical)"),
     ({"cpu_stolen_percent": 2.0}, "C", "the host gave 2% of the CPU time to other machines for a time"),
-    ({"other_sweeps": 1}, "C", "1 other sweep ran"),
+    ({"other_sweeps": 1}, "C", "1 other speed test ran meanwhile"),
     ({"cpu_fallback": "aten::x"}, "C", "a part ran on the CPU: aten::x"),
     ({"swap_growth_gb": 1.2}, "D", "swapped 1.2 GB"),
     ({"emulated": True}, "D", "Python was emulated"),
@@ -83,7 +83,7 @@ def test_the_worst_is_named_first():
     rows = three_runs(power="battery", swap_growth_gb=2.0)
     assert letters(rows) == ("D", "swapped 2.0 GB")
     rows = [row(noise(random.Random(1), 60, 0, 0.2), power="battery", low_power_mode=True, other_sweeps=2)]
-    assert letters(rows) == ("C", "on battery; in low power mode; and 2 more")
+    assert letters(rows) == ("C", "on battery; in low power mode; and 2 more reasons")
 
 
 def test_one_bad_row_is_enough_but_a_rare_load_is_not():

@@ -17,8 +17,7 @@ SCALING = (
 
 # The marks with a letter of their own, which stands beside the machine's name on the screen, and what they say.
 LETTERS = {
-    "published": "published in December 2023, of the same size as ours but not the same to the percent: see "
-    "published/README.md",
+    "published": "published in December 2023, measured with older scripts and libraries: see published/README.md",
     "synthetic": "synthetic data or weights",
     "estimated": "estimated from a part of the epoch",
     "older": "measured with the older scripts that this project continues",

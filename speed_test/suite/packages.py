@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from speed_test.scripts import PROJECT
+from speed_test.scripts import PROJECT, SETS_UP
 
-SETS_UP = "SPEED_TEST_SETS_UP"  # `python3 speed_test SCRIPT` sets it, for it may install into .venv what is missing
 SECONDS_FOR_UV = 20  # to tell its version
 
 

@@ -91,7 +91,8 @@ def held_back(works: Mapping[str, Work]) -> str:
     causes = [*_data(works), *_memory(works), *_faults(works), *_heat(works), *_small_batches(works)]
     if causes:
         more = len(causes) - MOST_CAUSES
-        return f"What held it back: {'; '.join(causes[:MOST_CAUSES])}{f'; and {more} more' if more > 0 else ''}."
+        rest = f"; and {more} more {'cause' if more == 1 else 'causes'}" if more > 0 else ""
+        return f"What held it back: {'; '.join(causes[:MOST_CAUSES])}{rest}."
     knows = any(verdict.grade(rows).letter for work in works.values() for rows in work.sizes.values())
     return "Nothing that its rows record held it back." if knows else ""
 
@@ -169,7 +170,7 @@ def neighbours(published: Sequence[Near], sure: int) -> str:
     """
     if sure < LEAST_TESTS:
         have = {0: "No test has", 1: "1 test has"}.get(sure, f"{sure} tests have")
-        return f"{have} a grade from A to C: {LEAST_TESTS} would tell which published machine it stands beside."
+        return f"{have} a grade from A to C: {LEAST_TESTS} are needed to say which published machine it stands beside."
     known = [near for near in published if near.tests >= LEAST_TESTS]
     if not known:
         return (
