@@ -105,7 +105,9 @@ def files(options: Options) -> list[Path]:
         except (FileNotFoundError, ValueError):
             raise BadInput(f"{path} is not there; name a file or a folder with CSVs") from None
         except OSError as error:
-            raise BadInput(f"{path} cannot be read ({error.strerror}); name a file or a folder with CSVs") from None
+            raise BadInput(
+                f"{path} cannot be read ({screen.reason(error)}); name a file or a folder with CSVs"
+            ) from None
     return list(dict.fromkeys(found))
 
 
@@ -206,7 +208,7 @@ def draw_charts(compared: "pd.DataFrame", folder: Path) -> None:
             charts.draw(test, look, path)
         except OSError as error:
             place = error.filename or path
-            raise BadInput(f"{place} cannot be written ({error.strerror}); name another folder") from None
+            raise BadInput(f"{place} cannot be written ({screen.reason(error)}); name another folder") from None
         except Exception as error:  # of matplotlib: the other charts are worth having
             warn(f"{path} could not be drawn ({screen.one_line(error)})")
             continue
@@ -223,7 +225,7 @@ def write_page(records: list[dict], options: Options) -> None:
         page.write(records, options.html)
     except OSError as error:
         place = error.filename or options.html
-        raise BadInput(f"{place} cannot be written ({error.strerror}); name another place") from None
+        raise BadInput(f"{place} cannot be written ({screen.reason(error)}); name another place") from None
     if options.format == "text":
         screen.say(f"\nThe page is {one_line(str(options.html))}; open it in a browser")
 

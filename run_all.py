@@ -29,7 +29,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from speed_test import early_interrupt, screen
+from speed_test import early_interrupt, replaced, screen
 from speed_test.arguments import duration
 from speed_test.command_line import BadInput, Options, Parser, check_writable, one_of, quoted
 from speed_test.interrupt import Interrupt
@@ -249,7 +249,7 @@ def write_summary(summary: "Summary", options: Options) -> None:
     text, picture = (folder / f"summary_{summary.machine}.{kind}" for kind in ("md", "png"))
     screen.say("\nThe summary is in")
     for path, write in (
-        (text, lambda: text.write_text(summary.markdown(as_typed(options)), encoding="utf-8", newline="\n")),
+        (text, lambda: replaced.write(text, summary.markdown(as_typed(options)).encode())),
         (picture, lambda: card.draw(summary, picture)),
     ):
         try:

@@ -202,10 +202,11 @@ class Results:
         self.first = path
         self._pending: list[bytes] = []
         self._written: dict[Path, list[bytes]] = {}
-        while self.path.exists():
-            with open(self.path, "r+b") as file:
-                if self._has_our_columns(file):
-                    return
+        while os.path.lexists(self.path):
+            if not self.path.is_symlink():  # which would lead into a file somewhere else
+                with open(self.path, "r+b") as file:
+                    if self._has_our_columns(file):
+                        return
             self._go_on_beside()
 
     def fitting(self, columns: Mapping[str, object]) -> dict[str, object]:
@@ -260,6 +261,9 @@ class Results:
 
         while True:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.is_symlink():
+                self._go_on_beside()
+                continue
             try:
                 # One unbuffered write under the lock: nobody ever sees half a row.
                 with portalocker.Lock(self.path, "a+b", timeout=patience, check_interval=0.01, buffering=0) as file:

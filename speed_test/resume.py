@@ -1,6 +1,7 @@
 """--resume: what the CSV already has, so that a sweep that was ended can be finished by the same command."""
 
 import csv
+import itertools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,8 @@ class Found(NamedTuple):
     out_of_memory: int | None
 
 
+LARGEST = 50 * 2**20  # bytes of a CSV, and...
+MOST_ROWS = 200_000  # ...its rows: as when comparing
 NOTHING = Found({}, {}, None)
 
 
@@ -76,14 +79,16 @@ def _whole(text: str) -> int | None:
 
 
 def complete_rows(file: Path) -> Iterator[dict[str, str]]:
-    """The complete rows of one CSV. One that cannot be read has none, nor has a pipe, which would keep us waiting."""
-    if not file.is_file():
-        return
+    """The complete rows of one CSV. One that cannot be read has none, nor has a pipe, which would keep us waiting, or
+    one that is far larger than any of ours."""
     try:
+        if not file.is_file() or file.stat().st_size > LARGEST:
+            return
         with open(file, encoding="utf-8", newline="") as lines:
             reader = csv.reader(lines)
             columns = next(reader, [])
             if "status" in columns:
-                yield from (dict(zip(columns, row, strict=True)) for row in reader if len(row) == len(columns))
+                rows = itertools.islice(reader, MOST_ROWS)
+                yield from (dict(zip(columns, row, strict=True)) for row in rows if len(row) == len(columns))
     except (OSError, UnicodeDecodeError, csv.Error):
         return

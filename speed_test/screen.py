@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 # Control characters could move the cursor, change colours or hide text; strangers' files may hold them.
-# The last two ranges turn the direction of writing round.
-_CONTROL_CODES = (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+# The last ones turn the direction of writing round.
+_CONTROL_CODES = (*range(32), *range(127, 160), 0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in _CONTROL_CODES if chr(code) not in "\n\t"}
+
+LONGEST = 20_000  # characters that are looked at: a stranger's text may have millions
 
 WIDE_BAR = "{desc}: {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left"
 NARROW_BAR = "{desc} |{bar}| {remaining} left"
@@ -172,7 +174,7 @@ def aligned(lines: Sequence[Sequence[str]], left: Iterable[int] = (0,), gap: int
 def one_line(message: object, longest: int = 300) -> str:
     """A library's message on one line of at most `longest` characters, without control characters and without
     TensorFlow's names of graph nodes."""
-    text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]", "", str(message))
+    text = re.sub(r"\{\{[^{}]*\}\}|\[\[[^\[\]]*\]\]|\[Op:[^\[\]]*\]", "", str(message)[:LONGEST])
     return " ".join(text.split()).translate(CONTROL)[:longest].removesuffix(" name:")
 
 

@@ -15,6 +15,7 @@ A = (3, 0.01, 0.02)
 B = (1, 0.03, 0.05)
 SAME = steady.SAME
 MOST_RUNS = 100  # more are not proposed
+LOWEST, HIGHEST = 1e-9, 1e12  # of any rate, in samples, epochs or tokens per second: others were not measured
 
 
 class Grade(NamedTuple):
@@ -95,7 +96,7 @@ def _blocks(row: Row) -> list[float]:
         rates = [float(rate) for rate in text(row, "block_samples_per_second").split()]
     except ValueError:
         rates = []
-    if rates and all(math.isfinite(rate) and rate > 0 for rate in rates):
+    if rates and all(LOWEST < rate < HIGHEST for rate in rates):
         return rates
     one = rate_of(row)
     return [one] if one else []
@@ -106,7 +107,8 @@ def rate_of(row: Row) -> float | None:
     figure = number(row, text(row, "figure") or "epoch_seconds")
     if figure is None or figure <= 0:
         return None
-    return steady.as_rate(figure, text(row, "better") or "lower")
+    rate = steady.as_rate(figure, text(row, "better") or "lower")
+    return rate if LOWEST < rate < HIGHEST else None
 
 
 def _half_width(runs: Sequence[_Run], drifting: Sequence[_Run]) -> tuple[float | None, int, float]:

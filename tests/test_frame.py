@@ -65,15 +65,17 @@ ARROWS = {
     "sweep": {"budget", "child", "rows", "cooldown", "until", "state", "results", "resume", "report", "run_ids"}
     | {"screen", "experiment", "machine", "command_line", "data", "search", "shared", "switches", "timetable", "train"}
     | {"early_interrupt", "interrupt", "launchers", "prepare", "ranks"},
-    "compare": {"arguments", "compare", "results", "experiment", "machine", "screen", "verdict", "faults"},
+    "replaced": set(),
+    "compare": {"arguments", "compare", "replaced", "results", "experiment", "machine", "screen", "verdict", "faults"},
     "suite": {"suite", "compare", "machine", "command_line", "screen", "verdict", "faults", "advice"}
-    | {"experiment", "family", "interrupt", "resume", "run_ids", "scripts", "state"},
+    | {"experiment", "family", "interrupt", "replaced", "resume", "run_ids", "scripts", "state"},
     "__main__": set(),
     "columns_page": {"results"},
     "__init__": {"early_interrupt", "sweep", "experiment", "command_line"},
 }
 OF_SPEED_TESTS = {"", "experiment", "command_line", "screen", "machine", "results", "data", "frameworks"}
-OF_RUN_ALL = {"suite", "arguments", "command_line", "early_interrupt", "interrupt", "machine", "screen", "scripts"}
+OF_RUN_ALL = {"suite", "arguments", "command_line", "early_interrupt", "interrupt", "machine", "replaced", "screen"}
+OF_RUN_ALL |= {"scripts"}
 OF_COMPARE_RESULTS = {"compare", "command_line", "early_interrupt", "experiment", "machine", "results", "screen"}
 
 

@@ -8,8 +8,12 @@ import re
 
 import pytest
 
-from speed_test.compare import cells, check, files, ours, read, speeds, table, text
-from speed_test.results import COLUMNS, GENERATION_COLUMNS
+from speed_test import replaced, resume, screen, verdict
+from speed_test.command_line import BadInput
+from speed_test.compare import cells, check, files, markdown, ours, read, speeds, table, text
+from speed_test.results import COLUMNS, GENERATION_COLUMNS, Results
+from speed_test.suite import saved
+from speed_test.suite.summary import BASELINE
 from tests import nasty_csvs
 from tests.conftest import ROOT, run
 from tests.made_csvs import HOME, cells_of, compare, generation_row, training_row, write
@@ -126,6 +130,60 @@ def test_a_name_forges_no_line(tmp_path):
         assert not control_characters(done.stderr)
 
 
+def test_folders_in_folders_without_end(tmp_path):
+    made(tmp_path)
+    deep = tmp_path / "results"
+    for _ in range(400):
+        deep /= "a"
+        deep.mkdir()
+    done = compare("--format=csv", cwd=tmp_path)
+    assert done.returncode == 0
+    assert re.search(r"a/a is a folder, no file", done.stderr)
+
+
+# ---- Links and pipes where something is written ----
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few users make links, and has no named pipes")
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
+def test_what_is_written_leads_to_no_other_file(tmp_path, kind):
+    mine, results = tmp_path / "thesis.txt", tmp_path / "results"
+    results.mkdir()
+    if kind == "link":
+        mine.write_text("mine")
+    for name in ("a.png", "a_results.csv", saved.LOCK, saved.FILE):
+        if kind == "pipe":
+            os.mkfifo(results / name)
+        else:
+            (results / name).symlink_to(mine)
+    replaced.write(results / "a.png", b"a picture")
+    assert (results / "a.png").read_bytes() == b"a picture"
+    saved.save(saved.Saved({}, []), results)
+    assert (results / saved.FILE).read_text().startswith("{")
+    with pytest.raises(BadInput, match=r"run_all.lock is no regular file; remove it"), saved.locked(results):
+        pass
+    if kind != "pipe":
+        rows_of_mine = Results(results / "a_results.csv")
+        rows_of_mine.append({"batch_size": 8})
+        assert (results / "a_results_2.csv").is_file()
+    assert [mine.exists(), mine.exists() and mine.read_text()] == ([True, "mine"] if kind == "link" else [False, False])
+    assert not list(results.glob(".*"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few users make links")
+def test_a_chart_leads_to_no_other_file(tmp_path):
+    made(tmp_path)
+    mine = tmp_path / "thesis.txt"
+    mine.write_text("mine")
+    chart = tmp_path / "results" / "pytorch_cv_resnet50_cifar100.png"
+    chart.symlink_to(mine)
+    done = compare(cwd=tmp_path, draws=True)
+    assert done.returncode == 0, done.stderr
+    assert mine.read_text() == "mine"
+    assert chart.name in [path.name for path in chart.parent.glob("*.png")]
+    assert chart.read_bytes().startswith(b"\x89PNG")
+
+
 # ---- Numbers and texts ----
 
 
@@ -154,6 +212,50 @@ def test_versions_of_the_measurement_that_there_are_not(tmp_path, version):
     path = write(tmp_path / f"{HOME}_results.csv", [training_row(), training_row(measurement_version=version)])
     cells_of(path)
     assert next(check.problems(path)).startswith("row 2: measurement_version is ")
+
+
+def test_one_row_of_a_later_version_does_not_mark_all_others(tmp_path):
+    path = write(tmp_path / f"{HOME}_results.csv", [training_row()])
+    other = write(tmp_path / "Z_results.csv", [training_row(machine="Z", chip="Z", measurement_version=9999)])
+    found = table.cells(read.frame([*read.read(path)[0], *read.read(other)[0]]))
+    marks = dict(zip(found["machine"], found["marks"], strict=True))
+    assert "version" not in str(marks[HOME])
+    assert "9999" in str(marks["Z"])
+
+
+def test_a_chip_with_the_name_of_a_published_machine_is_not_the_baseline(tmp_path):
+    path = write(tmp_path / "Z_results.csv", [training_row(machine="Z", chip="published Apple M1 Pro")])
+    found = table.cells(read.frame([*read.published(), *read.read(path)[0]]))
+    assert speeds.machines_called(found, BASELINE) == [BASELINE]
+
+
+def test_figures_that_nobody_can_have_measured_are_none():
+    for rates in ("1e308 " * 15, "1e-320 " * 15, "inf 1"):
+        row = {"block_samples_per_second": rates, "figure": "epoch_seconds", "epoch_seconds": 1e-320, "better": "lower"}
+        assert verdict.series([row]) == []
+        assert verdict.grade([row]).letter in ("", "D")
+
+
+def test_a_csv_beside_ours_that_is_far_too_large(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    path.write_text("status\n" + "ok\n" * 50)
+    assert len(list(resume.complete_rows(path))) == 50
+    monkeypatch.setattr(resume, "MOST_ROWS", 20)
+    assert len(list(resume.complete_rows(path))) == 20
+    monkeypatch.setattr(resume, "LARGEST", 50)
+    assert list(resume.complete_rows(path)) == []
+
+
+def test_a_message_of_millions_of_brackets_is_cut_soon():
+    for part in ("{{", "[[", "[Op:", "{{ ", "[[{{"):
+        assert len(screen.one_line(part * 1_000_000)) <= 300
+    said = screen.one_line("{{node a}} no [[{{node b}}]] room [Op:Add] name: ")
+    assert said == "no room"
+    assert screen.one_line("a\u200eb\u061cc") == "a\ufffdb\ufffdc"
+
+
+def test_two_underlines_are_no_emphasis():
+    assert markdown.escaped("__a__ b_c _d_") == r"\_\_a\_\_ b_c \_d\_"
 
 
 def test_a_measured_figure_is_never_taken_for_a_published_one(tmp_path):

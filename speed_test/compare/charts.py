@@ -1,10 +1,12 @@
 """A PNG for each test: grouped bars, batch sizes (or models) across, a bar for each series."""
 
+import io
 import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speed_test import replaced
 from speed_test.compare.shown import graded
 
 if TYPE_CHECKING:
@@ -131,8 +133,9 @@ def draw(test: "pd.DataFrame", look: dict[str, tuple[str, str]], path: Path) -> 
             _label_axes(axes, test, groups)
             _write_heading(figure, heading(every, test), columns, height)
             figure.tight_layout(rect=(0, 0, 1, 1 - (TITLE_HEIGHT + legend_height) / height))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path)
+            image = io.BytesIO()
+            figure.savefig(image, format="png")
+            replaced.write(path, image.getvalue())
     finally:
         plt.close(figure)
 

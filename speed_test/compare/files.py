@@ -13,6 +13,7 @@ from speed_test.compare.cells import quoted
 LARGEST = 50 * 2**20  # bytes: more than 50,000 rows with all their blocks
 MOST_ROWS = 200_000
 MOST_COLUMNS = 1_000
+DEEPEST = 20  # folders in folders
 # Opening a named pipe waits for its other end, unless it is opened so. Windows has no such pipes among its files.
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 KINDS = {
@@ -51,11 +52,32 @@ def find(paths: Iterable[Path]) -> list[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """All that is called .csv in a folder and the folders in it, whatever it is, and folders that cannot be read."""
-    refused: list[OSError] = []
-    for place, folders, names in os.walk(folder, onerror=refused.append):
-        yield from (Path(place, name) for name in (*folders, *names) if name.lower().endswith(".csv"))
-    yield from (Path(error.filename) for error in refused)
+    """All that is called .csv in a folder and the folders in it, whatever it is, and folders that cannot be read or lie
+    too deep. os.walk would run into Python's limit of recursion in Python 3.11."""
+    waiting = [(folder, 0)]
+    while waiting:
+        place, depth = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                found = list(entries)
+        except OSError:
+            yield place
+            continue
+        for entry in found:
+            if entry.name.lower().endswith(".csv"):
+                yield Path(entry.path)
+            if _is_folder(entry):
+                if depth < DEEPEST:
+                    waiting.append((Path(entry.path), depth + 1))
+                else:
+                    yield Path(entry.path)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def content(path: Path) -> Content:

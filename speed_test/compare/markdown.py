@@ -13,7 +13,7 @@ def escaped(text: str) -> str:
     """`text`, which may come from anybody's CSV, so that Markdown reads no markup or address in it."""
     text = re.sub(r"([\\`*\[\]<>&|~$@]|:(?=//)|(?<=www)\.)", r"\\\1", text)
     text = re.sub(r"^([#+=-]|[0-9]+(?=[.)]( |$)))", _at_a_start, text)
-    text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # an "_" inside a word stands for itself
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # an "_" inside a word stands for itself
     # GitHub still writes to "\@name" and links "\#12" and "GH-12": it looks for them after Markdown has taken the
     # backslash away (github/markup#1168). An empty comment in between stops it.
     return re.sub(r"@(?=\w)|#(?=[0-9])|\bGH-(?=[0-9])", r"\g<0><!-- -->", text, flags=re.IGNORECASE)

@@ -32,13 +32,16 @@ OVERALL_UNIT = "times the baseline's speed"
 def machines_called(cells: "pd.DataFrame", wanted: str) -> list[str]:
     """The machines with figures that `wanted` names, by their keys.
 
-    A name that is one machine's own goes before one that is a part of others': "M3" before "M3 Max".
+    A key goes before a name, which a stranger may have given to a machine. A name that is one machine's own goes before
+    one that is a part of others': "M3" before "M3 Max".
     """
     machines = cells[cells["count"] > 0].drop_duplicates("machine")
     names = [
         (key, key.lower(), name.lower(), label.lower())
         for key, name, label in machines[["machine", "machine_name", "machine_label"]].itertuples(index=False)
     ]
+    if wanted in {key for key, *_ in names}:
+        return [wanted]
     own = [key for key, *forms in names if wanted.lower() in forms[:2]]
     part = wanted.lower().replace("_", " ")
     return own or [key for key, *forms in names if any(part in form.replace("_", " ") for form in forms)]

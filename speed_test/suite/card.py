@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speed_test import replaced
 from speed_test.compare.cells import one_line
 from speed_test.compare.charts import FAILED, MEASURED
 from speed_test.compare.shown import percent
@@ -57,8 +58,7 @@ def draw(summary: "Summary", path: Path) -> None:
         _draw_tests(figure, summary)
         _draw_foot(figure, summary)
         figure.savefig(image, format="png", dpi=DPI)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(image.getvalue())
+    replaced.write(path, image.getvalue())
 
 
 # ---- Drawing, in pixels from the upper left ----

@@ -5,13 +5,12 @@ import contextlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speed_test import screen
+from speed_test import replaced, screen
 from speed_test.command_line import BadInput
 from speed_test.suite.outcome import Outcome
 
@@ -44,6 +43,8 @@ def locked(results_dir: Path) -> Iterator[None]:
     is_new = not results_dir.is_dir()
     results_dir.mkdir(parents=True, exist_ok=True)
     path = results_dir / LOCK
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # it would lead elsewhere, or keep us waiting
+        raise BadInput(f"{screen.one_line(path)} is no regular file; remove it")
     lock = portalocker.Lock(path, "a", timeout=0)
     try:
         while not _is_at(path, lock.acquire()):  # its file was removed between opening and locking it
@@ -81,14 +82,7 @@ def _is_at(path: Path, file: Any) -> bool:
 def save(saved: Saved, results_dir: Path) -> None:
     """Write the file, in one go: whatever happens, there is the old one or the new one. Raises OSError."""
     content = {**asdict(saved), "version": VERSION, "outcomes": [asdict(one) for one in saved.outcomes.values()]}
-    handle, name = tempfile.mkstemp(dir=results_dir, prefix=FILE)
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-        os.replace(name, results_dir / FILE)
-    except OSError:
-        os.unlink(name)
-        raise
+    replaced.write(results_dir / FILE, json.dumps(content, indent=1).encode())
 
 
 def forget(results_dir: Path) -> None:
