@@ -123,8 +123,8 @@ def load_data(options: Options) -> Path:
 def describe(options: Options) -> Experiment:
     """The experiment with the facts of the model's file, which name the CSV and stand in each row."""
     questions = QUESTIONS[: options.num_questions]
-    model = llamacpp.inspect_model(load_data(options), questions)
-    model.require_room(questions, options.max_tokens, CONTEXT)
+    model, prompts = llamacpp.inspect_model(load_data(options), questions)
+    llamacpp.require_room(prompts.values(), options.max_tokens, CONTEXT)
     times = "once" if options.num_times_per_question == 1 else f"{options.num_times_per_question} times"
     most = "up to " if options.budget else ""
     asked = f"{most}{count(len(questions), 'question')}, {times} each, {most}{options.max_tokens} tokens an answer"
@@ -139,7 +139,9 @@ def describe(options: Options) -> Experiment:
 def generation(batch_size: None, options: Options) -> Repeats:
     """All questions, each asked so many times; runs in a fresh process of its own."""
     model = llamacpp.open_model(load_data(options), CONTEXT, options)
-    prompts = {question: model.prompt(question) for question in QUESTIONS[: options.num_questions]}
+    prompts = model.prompts(QUESTIONS[: options.num_questions])
+    # A template is a program, which may write something else than it did for `describe`.
+    llamacpp.require_room(prompts.values(), options.max_tokens, CONTEXT)
     answered: list[str] = []
     length = options.max_tokens
     times = range(1, options.num_times_per_question + 1)

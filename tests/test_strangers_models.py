@@ -1,13 +1,15 @@
 """llama2_test.py with .gguf files that somebody else has made, and downloads of them that go wrong."""
 
 import string
+import subprocess
+import sys
 import time
 
 import pytest
 
 import llama2_test
 from speed_test.frameworks import llamacpp_trial
-from tests.conftest import rows, run, the_csv
+from tests.conftest import environment, rows, run, the_csv
 from tests.hub import Hub
 from tests.made_gguf import make_model
 from tests.test_llama import LLAMA, assert_refused, posix
@@ -30,6 +32,7 @@ OUTER_LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}
         ({"template": "{{ ''.__class__.__mro__ }}"}, "access to attribute '__class__' of 'str' object is unsafe"),
         ({"template": "{{ '' }}"}, "it leaves nothing of a question"),
         ({"template": "{{ 'word ' * 3000 }}"}, "a question has 21,003 tokens, and the context only 2,048"),
+        ({"template": "{{ 'word ' * 30000 }}"}, "it makes more than 100,000 characters of a question"),
         ({"template": "{{ 'a' * 10**11 }}"}, "chat template"),
     ],
     ids=lambda value: None if isinstance(value, str) else f"{next(iter(value))}",
@@ -59,6 +62,59 @@ def test_a_chat_template_without_an_end(tmp_path, monkeypatch, template, reason)
     with pytest.raises(ValueError, match=reason):
         llamacpp_trial.try_model(tmp_path / "model.gguf", ["Why?"])
     assert time.monotonic() - begun < 60
+
+
+# In a process of its own, in which Jinja does nothing; it still does in the processes that this one starts.
+GUARDED = """
+import sys
+from pathlib import Path
+import jinja2
+import llama2_test
+from speed_test import Options
+from speed_test.command_line import BadInput
+from speed_test.frameworks import llamacpp, llamacpp_trial
+
+def refuse(*_):
+    raise RuntimeError("a template is not run in the trial")
+
+jinja2.Environment.from_string = jinja2.Template.render = refuse
+llamacpp.memory_gb_per_second = lambda on_gpu, threads: 10.0
+llamacpp_trial.SECONDS = 1
+for path in sys.argv[1:]:
+    options = Options(path_to_gguf_model=Path(path), data="real", device="cpu", num_questions=2, threads=1, budget=None)
+    options = options.changed(num_times_per_question=1, max_tokens=4, stream_output=False, gpu_layers=0)
+    try:
+        llama2_test.describe(options)
+        generation = llama2_test.generation(None, options)
+        generation.rewind()
+        print(len(list(generation.work(generation.items[0]))))
+    except (BadInput, ValueError) as error:
+        print("refused" if "its chat template takes longer than 1 seconds" in str(error) else error)
+"""
+
+
+def test_a_chat_template_never_runs_outside_of_its_trial(tmp_path):
+    """One that ends now and then passes a trial, and would hang whoever runs it again."""
+    make_model(tmp_path / "honest.gguf", "{{ messages[0]['content'] }}")
+    make_model(tmp_path / "moody.gguf", "{% if range(4)|random == 0 %}" + OUTER_LOOP + "{% endif %}Why?")
+    paths = [tmp_path / name for name in ("honest.gguf", *["moody.gguf"] * 6)]
+    done = subprocess.run(
+        [sys.executable, "-c", GUARDED, *paths], env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    honest, *moody = done.stdout.splitlines()
+    assert honest == "5"  # that the prompt is read, and four tokens
+    assert len(moody) == 6
+    assert set(moody) <= {"5", "refused"}
+
+
+def test_a_chat_template_that_ends_no_more_once_it_is_measured(tmp_path, monkeypatch):
+    """The measuring process has the questions written by a process of their own as well."""
+    monkeypatch.setattr(llamacpp_trial, "SECONDS", 0.5)
+    with pytest.raises(ValueError, match=r"its chat template takes longer than 0\.5 seconds"):
+        llamacpp_trial.write_prompts(llamacpp_trial.Chat(OUTER_LOOP, "<s>", "</s>"), ["Why?"])
+    chat = llamacpp_trial.Chat("{{ bos_token }}[{{ messages[0]['content'] }}]{{ eos_token }}", "<s>", "</s>")
+    assert llamacpp_trial.write_prompts(chat, ["Why?", "How?"]) == ["<s>[Why?]</s>", "<s>[How?]</s>"]
 
 
 @posix

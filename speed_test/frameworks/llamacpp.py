@@ -11,7 +11,7 @@ import functools
 import os
 import platform
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from speed_test.frameworks import llamacpp_amx as amx
 from speed_test.frameworks.base import process_peak_memory_gb
 from speed_test.frameworks.llamacpp_log import Log, clean
 from speed_test.frameworks.llamacpp_memory import bytes_only_looked_up, memory_gb_per_second
-from speed_test.frameworks.llamacpp_trial import try_model
+from speed_test.frameworks.llamacpp_trial import Chat, try_model, write_prompts
 from speed_test.machine import GIB, Device, nvidia_gpu, nvidia_uuid, performance_cores
 
 if TYPE_CHECKING:
@@ -112,17 +112,31 @@ class _GpuLayers(argparse.Action):
             options.device = "cpu"
 
 
-def inspect_model(path: Path, questions: Sequence[str]) -> "Model":
-    """The model of a file, for a look at its description and its tokenizer.
+def inspect_model(path: Path, questions: Sequence[str]) -> tuple["Model", dict[str, list[int]]]:
+    """The model of a file, for a look at its description, and the tokens of each question in its chat template.
 
     Raises BadInput if llama.cpp cannot run it, or if its chat template does not work for `questions`.
     """
     try:
-        try_model(path, questions)
-        return Model(path, gpu_layers=0, only_inspect=True)
+        texts = try_model(path, questions)
+        model = Model(path, gpu_layers=0, only_inspect=True)
+        return model, {question: model.prompt_tokens(text) for question, text in zip(questions, texts, strict=True)}
     except ValueError as error:
         file = clean(str(path), 1000)
         raise BadInput(f"--path_to_gguf_model: {file} is not a model that llama.cpp runs ({error})") from None
+
+
+def require_room(prompts: Iterable[list[int]], max_tokens: int, context: int) -> None:
+    """Raise BadInput unless each prompt and an answer of `max_tokens` tokens fit into `context` tokens."""
+    longest = max(map(len, prompts))
+    if longest + 2 > context:
+        too_many = f"a question has {longest:,} tokens, and the context only {context:,}"
+        raise BadInput(f"--path_to_gguf_model: with its chat template {too_many}; name another model")
+    if longest + max_tokens > context:
+        raise BadInput(
+            f"--max_tokens={max_tokens}: with a prompt of {longest} tokens that is more than the {context:,} of "
+            f"the context; the most is {context - longest:,}"
+        )
 
 
 def open_model(path: Path, context: int, options: "Options") -> "Model":
@@ -231,18 +245,6 @@ class Model:
         size = f"{self.parameters / 1e9:.1f} billion parameters, {self.size_gb:.1f} GB"
         return f"{self.name}, {weights}, {self.quantization}, {size}"
 
-    def require_room(self, questions: Sequence[str], max_tokens: int, context: int) -> None:
-        """Raise BadInput unless each question and an answer of `max_tokens` tokens fit into `context` tokens."""
-        longest = max(len(self.prompt(question)) for question in questions)
-        if longest + 2 > context:
-            too_many = f"a question has {longest:,} tokens, and the context only {context:,}"
-            raise BadInput(f"--path_to_gguf_model: with its chat template {too_many}; name another model")
-        if longest + max_tokens > context:
-            raise BadInput(
-                f"--max_tokens={max_tokens}: with a prompt of {longest} tokens that is more than the {context:,} of "
-                f"the context; the most is {context - longest:,}"
-            )
-
     def flash_attention(self) -> str | None:
         """ "enabled" or "disabled": what llama.cpp has decided, once the model is open."""
         return self._log.flash_attention
@@ -258,18 +260,29 @@ class Model:
         llama_cpp.llama_model_meta_val_str(self.model, key.encode(), text, len(text))
         return text.value.decode(errors="replace")
 
-    def prompt(self, question: str) -> list[int]:
-        """The tokens of a question, in the file's own chat template if it has one."""
+    def chat(self) -> Chat | None:
+        """The file's own chat template, if it has one. It is a program, which only llamacpp_trial.py runs."""
         import llama_cpp
-        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
         template = self.metadata("tokenizer.chat_template")
         if not template:
-            return self.tokens(question, add_special=True)
+            return None
         special = {"bos": llama_cpp.llama_vocab_bos, "eos": llama_cpp.llama_vocab_eos}
-        texts = {name: self.text([of(self.vocabulary)], special=True) for name, of in special.items()}
-        chat = Jinja2ChatFormatter(template, eos_token=texts["eos"], bos_token=texts["bos"])
-        return self.tokens(chat(messages=[{"role": "user", "content": question}]).prompt, add_special=False)
+        return Chat(template, **{name: self.text([of(self.vocabulary)], special=True) for name, of in special.items()})
+
+    def prompts(self, questions: Sequence[str]) -> dict[str, list[int]]:
+        """The tokens of each question, in the file's own chat template if it has one.
+
+        Raises ValueError if the template does not work, though it may have worked when the file was inspected.
+        """
+        chat = self.chat()
+        texts = write_prompts(chat, questions) if chat else questions
+        return {question: self.prompt_tokens(text) for question, text in zip(questions, texts, strict=True)}
+
+    def prompt_tokens(self, text: str) -> list[int]:
+        """The tokens of a question as the file's chat template has written it, which also begins the text; without a
+        template, those of the question itself."""
+        return self.tokens(text, add_special=not self.metadata("tokenizer.chat_template"))
 
     def tokens(self, text: str, add_special: bool) -> list[int]:
         """`text` as tokens, with the one that begins a text if `add_special`."""
