@@ -6,6 +6,8 @@ import os
 import pickle
 import sys
 import tarfile
+import time
+import zipfile
 from pathlib import Path
 
 import numpy
@@ -13,6 +15,8 @@ import pytest
 
 from speed_test.data import cifar100
 from speed_test.data.files import has_checksum, read_file
+from speed_test.data.kept import kept_tensors
+from speed_test.data.pickles import check_opcodes
 from speed_test.frameworks.llamacpp_log import clean
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and named pipes")
@@ -51,7 +55,7 @@ def test_images_of_every_protocol_and_numpy_are_read(protocol):
         content = pickle.dumps(images(data=array), protocol=protocol)
         variants = [content] if protocol == 4 else [content, numpy_below_2(content)]
         for variant in variants:
-            cifar100._check_opcodes(variant)
+            check_opcodes(variant)
             pixels, labels = cifar100._unpickle(variant)
             assert labels == [0, 1, 2]
             assert (pixels == data.reshape(3, 3, 32, 32).transpose(0, 2, 3, 1)).all()
@@ -112,11 +116,56 @@ NESTED = b"\x80\x02}(" + b")" + b"2\x86" * 60 + b"K\x01u."  # hashing it takes 2
 )
 def test_what_are_no_images_is_an_exception_and_nothing_worse(content):
     def read():
-        cifar100._check_opcodes(content)
+        check_opcodes(content)
         cifar100._unpickle(content)
 
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is, the caller makes one sentence of it
         read()
+
+
+NESTED_LISTS = b"\x80\x02]" + b"".join(b"q%c](h%ch%ce" % (n, n, n) for n in range(60)) + b"."  # to print: 2**60 steps
+MANY_KEYS = b"\x80\x02}(" + b"".join(b"J" + n.to_bytes(4, "little") + b"N" for n in range(1000)) + b"u."
+ONE_BY_ONE = b"\x80\x02}" + b"".join(b"J" + n.to_bytes(4, "little") + b"Ns" for n in range(1000)) + b"."
+OLD_KEYS = b"(" + b"".join(b"I%d\nN" % n for n in range(1000)) + b"d."
+LONG = b"\x80\x02\x8b" + (5000).to_bytes(4, "little") + b"\x01" * 5000 + b"."
+SET = b"\x80\x04\x8f(" + b"".join(b"J" + n.to_bytes(4, "little") for n in range(1000)) + b"\x90."
+CALLS = b"\x80\x02c_codecs\nencode\nq\x00X\x01\x00\x00\x00aU\x01b\x86q\x01" + b"0h\x00h\x01R" * 1000 + b"."
+NO_STACK = b"\x80\x02(u."
+
+
+@pytest.mark.parametrize(
+    "name", ["NESTED_LISTS", "MANY_KEYS", "ONE_BY_ONE", "OLD_KEYS", "LONG", "SET", "CALLS", "NO_STACK"]
+)
+def test_a_pickle_that_would_take_for_ever_or_all_memory_is_not_read(name):
+    with pytest.raises(ValueError, match="its pickle is not one of plain data"):
+        check_opcodes(globals()[name])
+
+
+def test_a_pickle_of_too_many_values(monkeypatch):
+    monkeypatch.setattr("speed_test.data.pickles.MOST_OPCODES", 1000)
+    check_opcodes(pickle.dumps([None] * 900))
+    with pytest.raises(ValueError, match="its pickle is not one of plain data"):
+        check_opcodes(pickle.dumps([None] * 1100))
+
+
+def test_a_training_set_of_the_published_size_is_not_refused():
+    content = images(count=1, fine_labels=[1] * 50_000, coarse_labels=[1] * 50_000)
+    content |= {"filenames": [f"{number}.png" for number in range(50_000)], "batch_label": "training batch 1 of 1"}
+    assert check_opcodes(pickle.dumps(content, protocol=0))
+    as_python_3_reads_it = {key.encode(): entry for key, entry in content.items()}
+    assert check_opcodes(pickle.dumps(as_python_3_reads_it, protocol=2))
+
+
+def test_long_names_and_texts_are_cut_before_they_are_told():
+    begun = time.process_time()
+    for name in (b"{" * 2_000_000 + b"\nb", b"a\n" + b"{" * 2_000_000):
+        with pytest.raises(pickle.UnpicklingError, match="which images do not need") as caught:
+            cifar100._unpickle(b"\x80\x02c" + name + b"\n.")
+        assert len(str(caught.value)) < 300
+    assert len(str(cifar100._broken(Path("data"), ValueError("{{" * 50_000)))) < 500
+    with pytest.raises(ValueError, match="an array of something else than bytes"):
+        cifar100._Type(["x"])
+    assert time.process_time() - begun < 2
 
 
 def test_too_many_images(monkeypatch):
@@ -207,12 +256,116 @@ def test_archives_that_are_refused(tmp_path, members, reason):
     assert {path.name for path in tmp_path.iterdir()} <= {"a.tar.gz", "data"}
 
 
+def test_a_long_header_about_the_next_member_takes_no_time(tmp_path):
+    """In Python 3.11 tarfile looks through one of 80,000 digits for many seconds."""
+    long = [member("long", kind, content=b"1" * 80_000) for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE)]
+    archive = archive_of(tmp_path / "a.tar.gz", *long, *THREE)
+    begun = time.process_time()
+    cifar100.unpack(archive, tmp_path / "data", cifar100.FILES)
+    assert time.process_time() - begun < 2
+    assert {path.name: path.read_text() for path in (tmp_path / "data").iterdir()} == {
+        name: name for name in cifar100.FILES
+    }
+
+
+def test_headers_about_headers_are_not_read_one_inside_the_other(tmp_path):
+    archive = archive_of(tmp_path / "a.tar.gz", *[member("x", tarfile.XHDTYPE) for _ in range(2000)], *THREE)
+    with pytest.raises(ValueError, match="more than 100 members"):
+        cifar100.unpack(archive, tmp_path / "data", cifar100.FILES)
+
+
+@pytest.mark.parametrize("size", [-tarfile.BLOCKSIZE, 2**40])
+def test_a_member_that_says_a_wrong_size(tmp_path, size):
+    info = tarfile.TarInfo("data/train")
+    info.size = size
+    archive = tmp_path / "a.tar.gz"
+    archive.write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(2000)))
+    with pytest.raises(ValueError, match="it is cut off"):
+        cifar100.unpack(archive, tmp_path / "data", cifar100.FILES)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_archives_of_every_format_are_unpacked(tmp_path, form):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("a" * 150, *cifar100.FILES):  # the first is too long for a plain header
+        (folder / name[:150]).write_text(name)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=form) as tar:
+        for path in [folder, *folder.iterdir()]:
+            if form != tarfile.USTAR_FORMAT or len(path.name) < 100:
+                tar.add(path, f"./{path.relative_to(tmp_path)}", recursive=False)
+    (tmp_path / "into").mkdir()
+    cifar100.unpack(tmp_path / "a.tar.gz", tmp_path / "into" / "data", cifar100.FILES)
+    assert {path.name: path.read_text() for path in (tmp_path / "into" / "data").iterdir()} == {
+        name: name for name in cifar100.FILES
+    }
+
+
 def test_a_tar_bomb_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar100, "LARGEST_ARCHIVE", 1_000_000)
     archive = tmp_path / "a.tar.gz"
     archive.write_bytes(gzip.compress(bytes(10_000_000)))
     with pytest.raises(ValueError, match="unpacks to more than 1,000,000 bytes"):
         cifar100.unpack(archive, tmp_path / "data", cifar100.FILES)
+
+
+# ---- Tensors ----
+
+
+def changed(content, **changes):
+    """A file of torch.save with the content of some members changed, or others added."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as packed, zipfile.ZipFile(file, "w") as anew:
+        members = {name: packed.read(name) for name in packed.namelist()}
+        folder = next(iter(members)).split("/")[0]
+        for name, text in (members | {f"{folder}/{name}": text for name, text in changes.items()}).items():
+            anew.writestr(name, text)
+    return file.getvalue()
+
+
+def compressed(content):
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as packed, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as anew:
+        for name in packed.namelist():
+            anew.writestr(name, packed.read(name))
+    return file.getvalue()
+
+
+@pytest.mark.frameworks
+def test_kept_tensors_that_would_fill_the_memory_or_take_for_ever_are_made_anew(tmp_path, monkeypatch):
+    import torch
+
+    path, loads, load = tmp_path / "a.pt", [], torch.load
+    torch.save({"ids": torch.arange(1000)}, path)
+    content = path.read_bytes()
+
+    def watched(*arguments, **options):
+        loads.append(1)
+        return load(*arguments, **options)
+
+    def kept():
+        loads.clear()
+        found = kept_tensors(path, lambda: {"ids": torch.zeros(3)}, lambda tensors: len(tensors["ids"]) > 0)
+        return len(loads), len(found["ids"])
+
+    monkeypatch.setattr(torch, "load", watched)
+    path.write_bytes(changed(content))
+    assert kept() == (1, 1000)
+    big = b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R."
+    for bad in (
+        compressed(content),
+        changed(content, **{"data.pkl": NESTED}),
+        changed(content, **{"data.pkl": big}),
+        changed(content, **{"data.pkl": b"\x80\x02" + b"N0" * 100_000 + b"}."}),
+        changed(content, **{str(number): b"" for number in range(200)}),
+        b"PK",
+    ):
+        path.write_bytes(bad)
+        assert kept() == (0, 3)
+    assert kept() == (1, 3)
+    path.write_bytes(content)
+    monkeypatch.setattr("speed_test.data.kept.LARGEST", len(content) - 1)
+    assert kept() == (0, 3)
 
 
 # ---- Words ----

@@ -1,6 +1,8 @@
 """llama2_test.py with .gguf files that somebody else has made, and downloads of them that go wrong."""
 
+import os
 import string
+import struct
 import subprocess
 import sys
 import time
@@ -8,6 +10,7 @@ import time
 import pytest
 
 import llama2_test
+from speed_test.data import llama_weights
 from speed_test.frameworks import llamacpp_trial
 from tests.conftest import environment, rows, run, the_csv
 from tests.hub import Hub
@@ -115,6 +118,48 @@ def test_a_chat_template_that_ends_no_more_once_it_is_measured(tmp_path, monkeyp
         llamacpp_trial.write_prompts(llamacpp_trial.Chat(OUTER_LOOP, "<s>", "</s>"), ["Why?"])
     chat = llamacpp_trial.Chat("{{ bos_token }}[{{ messages[0]['content'] }}]{{ eos_token }}", "<s>", "</s>")
     assert llamacpp_trial.write_prompts(chat, ["Why?", "How?"]) == ["<s>[Why?]</s>", "<s>[How?]</s>"]
+
+
+def test_a_strangers_file_in_the_place_of_the_synthetic_model_is_not_parsed(tmp_path, monkeypatch):
+    """It says that it has an array of 3,000,000,000 numbers, and takes hardly any room on the disk itself."""
+    import gguf
+
+    reads = []
+    monkeypatch.setattr(llama_weights, "LAYERS", 0)
+    monkeypatch.setattr(gguf, "GGUFReader", reads.append)
+    monkeypatch.setattr(llama_weights, "_write", lambda path, *_: path.write_bytes(b"anew"))
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 291, 1, 1, b"a", 9, 0, 3_000_000_000))
+    os.truncate(path, 2**32)
+    llama_weights.synthetic_llama2(path, ["a question"])
+    assert (reads, path.read_bytes()) == ([], b"anew")
+
+
+def test_the_synthetic_model_is_kept_only_if_it_is_the_one_that_would_be_made(tmp_path, monkeypatch):
+    import gguf
+
+    kind = gguf.GGMLQuantizationType.Q4_0
+    tensors = {"token_embd.weight": ((3200, 32), kind), "output.weight": ((3, 32), kind)}  # the last one is padded
+    monkeypatch.setattr(llama_weights, "llama2_tensors", lambda: tensors)
+    path = tmp_path / "model.gguf"
+
+    def made_anew():
+        if path.exists():
+            os.utime(path, (1, 1))
+        llama_weights.synthetic_llama2(path, ["a question"])
+        return path.stat().st_mtime != 1
+
+    assert made_anew()
+    content = path.read_bytes()
+    assert {tensor.name: tensor.n_bytes for tensor in gguf.GGUFReader(path).tensors} == {
+        "token_embd.weight": 57_600,
+        "output.weight": 54,
+    }
+    assert not made_anew()
+    for bad in (b"XXXX" + content[4:], content[:-1], content + b"x", content.replace(b"llama", b"lamas", 1)):
+        path.write_bytes(bad)
+        assert made_anew()
+        assert path.read_bytes() == content
 
 
 @posix

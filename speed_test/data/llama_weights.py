@@ -1,17 +1,20 @@
 """A model of random weights that costs as much to run as Llama 2 7B chat, written as a .gguf file."""
 
+import io
 import os
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
-from speed_test.data.sources import DataUnavailable
+from speed_test.data.files import DataUnavailable, open_regular
 from speed_test.machine import GIB
 from speed_test.screen import progress_bar
 
 if TYPE_CHECKING:
+    from io import BufferedWriter
+
     import gguf
     import numpy
 
@@ -29,7 +32,7 @@ def synthetic_llama2(path: Path, texts: Sequence[str]) -> Path:
     """
     tensors = llama2_tensors()
     sizes = {name: size_in_bytes(shape, kind) for name, (shape, kind) in tensors.items()}
-    if path.is_file() and path.stat().st_size > sum(sizes.values()) and _tensor_sizes(path) == sizes:
+    if _is_complete(path, tensors, sizes, texts):
         return path
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,33 +53,56 @@ def synthetic_llama2(path: Path, texts: Sequence[str]) -> Path:
     return path
 
 
-def _tensor_sizes(path: Path) -> dict[str, int] | None:
-    """Name and bytes of each tensor in a .gguf file; None if it cannot be read."""
-    import gguf
+def _is_complete(path: Path, tensors: Tensors, sizes: dict[str, int], texts: Sequence[str]) -> bool:
+    """Whether a file begins as the one that would be written, and is as long.
 
+    It may be a stranger's, and gguf.GGUFReader takes any memory that a file asks for. So nobody reads it here: its
+    beginning, which is the same whenever it is made, is compared.
+    """
+    from gguf import GGUF_DEFAULT_ALIGNMENT, GGUFWriter
+
+    if not path.is_file() or path.stat().st_size <= sum(sizes.values()):
+        return False
+    expected = io.BytesIO()
+    _write_beginning(expected, tensors, sizes, texts)
+    parts = (len(expected.getvalue()), *sizes.values())
+    whole = sum(GGUFWriter.ggml_pad(part, GGUF_DEFAULT_ALIGNMENT) for part in parts)
     try:
-        return {tensor.name: tensor.n_bytes for tensor in gguf.GGUFReader(path).tensors}
-    except Exception:  # a broken file may raise just about anything
-        return None
+        with open_regular(path) as file:
+            return file.read(parts[0]) == expected.getvalue() and os.fstat(file.fileno()).st_size == whole
+    except (OSError, ValueError):
+        return False
 
 
-def _write(path: Path, tensors: Tensors, sizes: dict[str, int], texts: Sequence[str]) -> None:
+def _write_beginning(
+    file: IO[bytes], tensors: Tensors, sizes: dict[str, int], texts: Sequence[str]
+) -> "gguf.GGUFWriter":
+    """Write all that comes before the weights; the writer that is returned goes on with those."""
     import gguf
     import numpy
+    from gguf.gguf_writer import WriterState
 
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(None, "llama")
     write_description(writer, texts)
     for name, (shape, kind) in tensors.items():
         writer.add_tensor_info(name, shape, numpy.dtype("float32"), sizes[name], raw_dtype=kind)
+    # As the writer does when it opens a file itself.
+    writer.fout, writer.state = [cast("BufferedWriter", file)], WriterState.EMPTY
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
+    return writer
+
+
+def _write(path: Path, tensors: Tensors, sizes: dict[str, int], texts: Sequence[str]) -> None:
+    import numpy
+
     random = numpy.random.default_rng(SEED)
-    with progress_bar(f"Making {path.name}", sum(sizes.values()), "bytes") as bar:
+    with open(path, "wb") as file, progress_bar(f"Making {path.name}", sum(sizes.values()), "bytes") as bar:
+        writer = _write_beginning(file, tensors, sizes, texts)
         for name, (shape, kind) in tensors.items():
             writer.write_tensor_data(_random_weights(random, shape, kind))
             bar.update(sizes[name])
-    writer.close()
 
 
 def llama2_tensors() -> Tensors:
