@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speed_test import early_interrupt, screen
+from speed_test.arguments import argument
 from speed_test.command_line import BadInput, Options, Parser, one_of
 from speed_test.compare import like_flags
 from speed_test.compare.cells import one_line
@@ -43,6 +44,15 @@ if TYPE_CHECKING:
 RESULTS = Path("results")
 MAX_NOTES = 5  # printed for a file
 MAX_PROBLEMS = 20  # of --check, for a file
+
+
+def _html(text: str) -> Path:
+    if not text.lower().endswith((".html", ".htm")):  # a CSV of somebody who takes --html for a switch
+        raise ValueError
+    return Path(text)
+
+
+html = argument(_html, "the name of a page, such as comparison.html")
 
 
 def parse() -> Options:
@@ -75,7 +85,7 @@ def parse() -> Options:
         metavar="FOLDER",
         help="where the charts go (default: %(default)s)",
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write one page with all of it, to open in a browser")
+    parser.add_argument("--html", type=html, metavar="FILE", help="write one page with all of it, to open in a browser")
     parser.add_argument("--check", action="store_true", help="only tell what is wrong with the CSVs, if anything is")
     like_flags.add(parser)
     options = parser.parse_args()

@@ -208,7 +208,7 @@ def conclude(suite: Suite) -> int:
             screen.say("The same command with --resume goes on")
         return suite.interrupt.exit_status
     saved.forget(suite.options.results_dir)
-    return 0 if is_measured else 1
+    return 0 if is_measured and not suite.has_unwritten else 1
 
 
 def summarise(options: Options, outcomes: list[Outcome]) -> "Summary":

@@ -62,20 +62,34 @@ def dependencies(script: Path) -> list[str]:
     return re.findall(r'^#\s+"(.+)",$', listed[1], flags=re.MULTILINE) if listed else []
 
 
-def run(command: list[str]) -> int:
+def run(command: list[str], is_set_up: bool = False) -> int:
     """Run `command` to its end and return its exit status, as a shell has it.
 
     Signals that end this process are passed on to it, as it may have rows to write. A terminal sends Ctrl-C to both; a
-    second one does no harm.
+    second one does no harm. A step of the set-up has nothing to write, and would print a traceback: it is in a session
+    of its own, where it hears nothing of Ctrl-C, and is ended with all that it has started.
     """
-    process = subprocess.Popen(command)
+    apart = is_set_up and os.name != "nt"
+    caught: list[int] = []
+    process = subprocess.Popen(command, start_new_session=apart)
+
+    def pass_on(number: int, _: object) -> None:
+        caught.append(number)
+        if not apart:
+            process.send_signal(number)
+        elif process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number and os.name != "nt" and signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores one
-            signal.signal(number, lambda number, _: process.send_signal(number))
+            signal.signal(number, pass_on)
     while True:
         try:
             status = process.wait()
+            if apart and caught:
+                print("speed_test: stopped during the set-up; the same command goes on with it", file=sys.stderr)
+                return 128 + caught[0]
             return status if status >= 0 else 128 - status
         except KeyboardInterrupt:  # on Windows
             pass
@@ -101,11 +115,15 @@ def main() -> int:
     os.environ["SPEED_TEST_SETS_UP"] = "1"  # so run_all.py knows that it may install what its speed tests need
     steps.append([python, *sys.argv[1:]])
     for step in steps:
-        status = run(step)
+        status = run(step, is_set_up=step is not steps[-1])
         if status:
             return status
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("speed_test: stopped before it began", file=sys.stderr)
+        sys.exit(130)

@@ -1,7 +1,6 @@
 """What an argument may be: types for argparse whose errors name the value and say what is right."""
 
 import argparse
-import math
 import os
 import re
 from collections.abc import Callable
@@ -32,21 +31,25 @@ def argument(convert: Callable[[str], Value], right: str) -> Callable[[str], Val
     return parse
 
 
-def whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
-    """An argparse type: a whole number from `lowest` up, or up to `highest`."""
+MOST = 1_000_000  # of anything: nobody measures more, and far larger numbers cannot be calculated with
+MOST_SECONDS = 86_400_000  # 1,000 days
+
+
+def whole_number(lowest: int, highest: int = MOST) -> Callable[[str], int]:
+    """An argparse type: a whole number from `lowest` to `highest`."""
 
     def convert(text: str) -> int:
         number = int(text)
-        if number < lowest or (highest is not None and number > highest):
+        if not lowest <= number <= highest:
             raise ValueError
         return number
 
-    return argument(convert, f"a whole number from {lowest} " + ("up" if highest is None else f"to {highest:,}"))
+    return argument(convert, f"a whole number from {lowest} to {highest:,}")
 
 
 def _seconds(text: str) -> float:
     number = float(text)
-    if not (math.isfinite(number) and number > 0):
+    if not 0 < number <= MOST_SECONDS:
         raise ValueError
     return number
 
@@ -71,7 +74,7 @@ def _duration(text: str) -> float:
 
 DURATION = re.compile(r"(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s)?")
 
-seconds = argument(_seconds, "a number of seconds above 0")
+seconds = argument(_seconds, f"a number of seconds above 0, and at most {MOST_SECONDS:,}")
 percent = argument(_percent, "a percentage above 0 and below 100, such as 2%")
 duration = argument(_duration, "a time above 0, such as 45s, 10m, 1h30m or 900 (seconds)")
 cooldown = argument(_cooldown, "a number of seconds above 0, or auto")

@@ -1,5 +1,7 @@
 """What a person sees of a run: its header, a line for each row, warnings, and the table at the end."""
 
+import os
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +10,7 @@ from speed_test import advice, screen, verdict
 from speed_test.command_line import Options
 from speed_test.experiment import Experiment
 from speed_test.machine import Device, Machine
-from speed_test.results import Results
+from speed_test.results import UNWRITTEN, Results
 from speed_test.screen import count, number, say, warn
 from speed_test.scripts import as_started
 
@@ -146,7 +148,8 @@ def table(
         say("\nThe rows are in")
         _where(results)
         folder = results.path.parent.parent
-        say(f"Next: {as_started('compare_results.py')}" + ("" if folder == Path("results") else f" {folder}"))
+        as_typed = f'"{folder}"' if os.name == "nt" else shlex.quote(str(folder))
+        say(f"Next: {as_started('compare_results.py')}" + ("" if folder == Path("results") else f" {as_typed}"))
 
 
 Shown = tuple[str, str, str]  # of advice.shown: half-width, grade, and its reason
@@ -251,6 +254,6 @@ def _where(results: Results) -> None:
 
 def rescue(results: Results) -> None:
     """Print the rows that the disk has refused."""
-    warn(f"these rows could not be written to {results.path}; copy them from here:")
+    warn(f"{UNWRITTEN} to {results.path}; copy them from here:")
     if not say(results.unwritten):  # standard output may go to a file on the same full disk
         screen.error(results.unwritten)

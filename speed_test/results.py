@@ -321,6 +321,10 @@ def _end_of_torn_row(file: IO[bytes]) -> bytes:
     return b"" if last == b"\n" else b"\n"
 
 
+# Begins the warning after which the rows are printed that the disk has refused; run_all.py looks for it.
+UNWRITTEN = "these rows could not be written"
+
+
 def _missing(path: Path, lines: list[bytes]) -> list[bytes]:
     """Those of `lines`, which were appended to `path` in this order, that are no longer in it. Another program may have
     saved it with other ends of lines."""

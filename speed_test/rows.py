@@ -1,5 +1,6 @@
 """The rows of a sweep: where they come together, and how they are saved whatever happens."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -141,13 +142,14 @@ class Rows:
         """Append a row that is still held, try once more to write what the disk has refused, write again what has
         been removed, and print what still cannot be written."""
         self.release()
-        try:
+        lost = 0
+        with contextlib.suppress(OSError):
             self.results.flush(patience)
+        with contextlib.suppress(OSError):  # also if that has failed: all that is not in the file is to be printed
             lost = self.results.restore(patience)
-        except OSError:
+        if self.results.unwritten:
             report.rescue(self.results)
-            return
-        if lost:
+        elif lost:
             screen.warn(f"{screen.count(lost, 'row')} had been removed from the CSV during the run; written again")
 
 

@@ -145,7 +145,13 @@ def _found(experiment: Experiment, options: Options, results: Results, shared: d
     estimates = bool(options.max_steps or options.time_limit or options.budget)
     found = resume.done(results.path, results.fitting(shared), experiment.identity, estimates, run_ids.given())
     rows = sum(len(found.rows.get(run, ())) for run in range(1, options.runs + 1))
-    screen.say(f"{screen.count(rows, experiment.row_is)} found in the CSV already, from an earlier run\n")
+    screen.say(f"{screen.count(rows, experiment.row_is)} found in the CSV already, from an earlier run")
+    if found.out_of_memory:
+        screen.say_sentence(
+            f"Batch size {found.out_of_memory} ran out of memory then, so it and larger ones are left out; without "
+            "--resume they are tried again"
+        )
+    screen.say()
     return found
 
 

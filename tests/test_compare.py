@@ -112,6 +112,7 @@ def test_a_name_that_is_one_machines_own_goes_before_a_part_of_another():
         (["nowhere"], "nowhere is not there"),
         (["--format=xml"], "'xml' is not one of text, markdown, csv, json"),
         (["--html=no/such/page.html"], "no/such/page.html cannot be written"),
+        (["--html", "a.csv"], "--html: 'a.csv' is not the name of a page, such as comparison.html"),
         (["--bse=x"], "there is no option '--bse'"),
     ],
 )

@@ -1,10 +1,13 @@
 """README, docs and the other pages: they agree with the scripts, the columns and one another."""
 
 import importlib.util
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -16,6 +19,7 @@ from speed_test.data import files
 from speed_test.frameworks import llamacpp_trial
 from speed_test.results import GENERATION, TRAINING
 from tests.conftest import ROOT
+from tests.made_suite import is_alive
 
 SCRIPTS = sorted(path for path in ROOT.glob("*.py") if "# /// script" in path.read_text(encoding="utf-8"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -214,6 +218,31 @@ def test_the_first_command_passes_signals_on():
     assert process.stdout.readline() == "ready\n"
     process.send_signal(15)
     assert process.wait(30) == 9
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal cannot be sent to one process")
+def test_ctrl_c_in_the_set_up_is_one_sentence():
+    """The step is ended with what it has started, and has no chance to print a traceback."""
+    child = "import time; time.sleep(60)"
+    code = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {child!r}]); print(p.pid, flush=True)"
+    program = (
+        f"import importlib.util, sys\nspec = importlib.util.spec_from_file_location('first', sys.argv[1])\n"
+        f"first = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(first)\n"
+        f"sys.exit(first.run([sys.executable, '-c', {code + '; p.wait()'!r}], is_set_up=True))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, ROOT / "speed_test" / "__main__.py"],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True},
+    )
+    started = int(process.stdout.readline())
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == "speed_test: stopped during the set-up; the same command goes on with it\n"
+    limit = time.monotonic() + 20
+    while is_alive(started):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
 
 
 def test_an_environment_without_pip_is_made_again(tmp_path):

@@ -416,6 +416,18 @@ def test_a_stream_that_fails_once_is_tried_again(tmp_path):
     assert (tmp_path / "log").read_text() == "one\ntwo\nthree\nfour\n"
 
 
+def test_rows_are_printed_whose_folder_is_gone_and_cannot_be_made_again(tmp_path):
+    process = start(PLAIN, "--batch_sizes=8, 16, 25", "--results_dir=x/results", cwd=tmp_path, SECONDS="0.1")
+    wait_for(lambda: len([line for file in tmp_path.rglob("*.csv") for line in file.open()]) > 3)
+    shutil.rmtree(tmp_path / "x")
+    (tmp_path / "x").touch()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "these rows could not be written" in err
+    printed = re.findall(r"^(8|16|25),([12]),", out, flags=re.MULTILINE)
+    assert sorted(printed) == sorted((size, epoch) for size in ("8", "16", "25") for epoch in "12")
+
+
 def test_rescued_rows_go_to_standard_error_if_standard_output_is_full(tmp_path):
     (tmp_path / "full_disk.py").write_text(FULL_DISK)
     (tmp_path / "full").touch()

@@ -67,7 +67,7 @@ ARROWS = {
     | {"early_interrupt", "interrupt", "launchers", "prepare", "ranks"},
     "replaced": set(),
     "compare": {"arguments", "compare", "replaced", "results", "experiment", "machine", "screen", "verdict", "faults"},
-    "suite": {"suite", "compare", "machine", "command_line", "screen", "verdict", "faults", "advice"}
+    "suite": {"suite", "compare", "machine", "command_line", "results", "screen", "verdict", "faults", "advice"}
     | {"experiment", "family", "interrupt", "replaced", "resume", "run_ids", "scripts", "state"},
     "__main__": set(),
     "columns_page": {"results"},
@@ -76,7 +76,8 @@ ARROWS = {
 OF_SPEED_TESTS = {"", "experiment", "command_line", "screen", "machine", "results", "data", "frameworks"}
 OF_RUN_ALL = {"suite", "arguments", "command_line", "early_interrupt", "interrupt", "machine", "replaced", "screen"}
 OF_RUN_ALL |= {"scripts"}
-OF_COMPARE_RESULTS = {"compare", "command_line", "early_interrupt", "experiment", "machine", "results", "screen"}
+OF_COMPARE_RESULTS = {"arguments", "compare", "command_line", "early_interrupt", "experiment", "machine", "results"}
+OF_COMPARE_RESULTS |= {"screen"}
 
 
 def test_requirements_are_the_headers_together():

@@ -1,6 +1,7 @@
 """The parts of the suite: finding tests and their packages, processes that hang, and the file for --resume."""
 
 import json
+import shutil
 import signal
 import sys
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import pytest
 
 from speed_test.command_line import BadInput
 from speed_test.interrupt import Interrupt
+from speed_test.results import UNWRITTEN
 from speed_test.scripts import SETS_UP, as_started, speed_tests
 from speed_test.suite import found, measured, memory, packages, process, saved
 from speed_test.suite.outcome import Outcome
@@ -230,6 +232,18 @@ def test_how_long_a_test_has_been_running_is_noted(tmp_path):
             watch(seconds, [])
             noted.append((tmp_path / saved.FILE).exists() and saved.load(tmp_path, ASKED, MACHINES, SCRIPTS))
     assert [found and found.outcomes["b"].seconds for found in noted] == [False, 13.5, 13.5, 24.5]
+
+
+def test_rows_that_the_disk_has_refused_are_not_thrown_away(tmp_path, capsys):
+    test = SimpleNamespace(name="plain_a", script=tmp_path / "a.py")
+    with Suite(SimpleNamespace(results_dir=tmp_path, budget=600.0), (), suite(), None) as one:
+        log = process.Log(one.logs / "a.txt")
+        log.path.write_text(f"WARNING: {UNWRITTEN} to a.csv; copy them from here:\n8,2,1.5\n")
+        one._say(test, suite().outcomes["a"], [], log, process.Ended(1, 2.0))
+    assert (one.has_failed, one.has_unwritten) == (True, True)
+    assert "8,2,1.5" in log.path.read_text()
+    assert str(log.path) in " ".join(capsys.readouterr().err.split())
+    shutil.rmtree(one.logs)
 
 
 def damages():

@@ -135,6 +135,7 @@ def draw(test: "pd.DataFrame", look: dict[str, tuple[str, str]], path: Path) -> 
             figure.tight_layout(rect=(0, 0, 1, 1 - (TITLE_HEIGHT + legend_height) / height))
             image = io.BytesIO()
             figure.savefig(image, format="png")
+            path.parent.mkdir(parents=True, exist_ok=True)
             replaced.write(path, image.getvalue())
     finally:
         plt.close(figure)

@@ -9,6 +9,8 @@ import json
 import re
 from pathlib import Path
 
+from speed_test import replaced
+
 TEMPLATE = Path(__file__).with_name("page.html")
 NO_SCRIPTS = "script-src 'none'"
 DATA = '<script id="data" type="application/json">[]</script>'
@@ -22,7 +24,7 @@ def write(records: list[dict], path: Path) -> None:
     """Write the page of `records` (see speeds.records) to `path`. Raises OSError if that cannot be done."""
     from plotly.offline import get_plotlyjs
 
-    path.write_text(embed(get_plotlyjs(), records), encoding="utf-8", newline="\n")
+    replaced.write(path, embed(get_plotlyjs(), records).encode())
 
 
 def embed(plotly: str, records: list[dict]) -> str:

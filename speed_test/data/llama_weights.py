@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from speed_test.data.files import DataUnavailable, open_regular
 from speed_test.machine import GIB
-from speed_test.screen import progress_bar
+from speed_test.screen import progress_bar, reason
 
 if TYPE_CHECKING:
     from io import BufferedWriter
@@ -35,8 +35,12 @@ def synthetic_llama2(path: Path, texts: Sequence[str]) -> Path:
     if _is_complete(path, tensors, sizes, texts):
         return path
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        what = f"the synthetic model cannot be written to {path} ({reason(error)})"
+        raise DataUnavailable(f"{what}; name another folder with --data_dir") from None
     needed, free = sum(sizes.values()) + 2**24, shutil.disk_usage(path.parent).free
     if free < needed:
         raise DataUnavailable(
@@ -49,7 +53,7 @@ def synthetic_llama2(path: Path, texts: Sequence[str]) -> Path:
             _write(Path(scratch, path.name), tensors, sizes, texts)
             os.replace(Path(scratch, path.name), path)
     except OSError as error:
-        raise DataUnavailable(f"the synthetic model cannot be written to {path} ({error.strerror})") from None
+        raise DataUnavailable(f"the synthetic model cannot be written to {path} ({reason(error)})") from None
     return path
 
 

@@ -58,6 +58,7 @@ def draw(summary: "Summary", path: Path) -> None:
         _draw_tests(figure, summary)
         _draw_foot(figure, summary)
         figure.savefig(image, format="png", dpi=DPI)
+    path.parent.mkdir(parents=True, exist_ok=True)
     replaced.write(path, image.getvalue())
 
 

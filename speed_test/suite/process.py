@@ -55,6 +55,13 @@ class Log:
         *lines, self._rest = (self._rest + found).split(b"\n")
         return [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
 
+    def holds(self, text: str) -> bool:
+        """Whether the output has `text` somewhere."""
+        try:
+            return text in self.path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+
     def last_line(self, begin: str = "") -> str:
         """The last line that is not empty, of those that begin with `begin` if there are any; "" without lines."""
         try:

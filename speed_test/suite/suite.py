@@ -11,6 +11,7 @@ from pathlib import Path
 from speed_test import run_ids, screen
 from speed_test.command_line import BadInput, Options
 from speed_test.interrupt import Interrupt
+from speed_test.results import UNWRITTEN
 from speed_test.suite import measured, packages, process, saved, shares
 from speed_test.suite.bar import Bar, bar
 from speed_test.suite.found import SpeedTest
@@ -35,6 +36,7 @@ class Suite:
         self.interrupt = interrupt
         self._said: set[str] = set()  # the beginnings of warnings
         self.has_failed = False
+        self.has_unwritten = False  # rows that the disk has refused
         self._so_far = so_far
         self._outcomes = so_far.outcomes
         for name, one in list(self._outcomes.items()):
@@ -184,7 +186,8 @@ class Suite:
         def watch(seconds: float, lines: list[str]) -> None:
             for line in lines:
                 text = line.removeprefix(WARNING)
-                if text != line and not text.startswith(tuple(self._said)):
+                is_told = text.startswith((*self._said, UNWRITTEN))  # the last is told with the place, see `_say`
+                if text != line and not is_told:
                     self._said.add(text)
                     shown.warn(screen.one_line(f"{test.name}: {text}", 1000))
             shown.show(seconds, None if left is None else left - seconds)
@@ -237,6 +240,11 @@ class Suite:
             found = f"stopped{': ' if found else ''}{found}"
         screen.say_sentence(f"{test.name}: {found}", indent=2)
         self.has_failed |= outcome.status == "failed"
+        if log.holds(UNWRITTEN):
+            self.has_failed = self.has_unwritten = True
+            screen.warn(
+                f"{test.name}: rows that the disk has refused are at the end of {log.path}; copy them from there"
+            )
         # 1: it has measured nothing this time, which a resumed test need not.
         if outcome.status == "measured" and (ended.hung or ended.status not in (0, 1)):
             self.has_failed = True
