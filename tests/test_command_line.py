@@ -49,7 +49,7 @@ def test_both_ways_to_write_an_option(scratch):
         (["--epochs=--"], ["--epochs", "'--'"]),
         (["--stall_timeout=0"], ["--stall_timeout", "'0'", "above 0"]),
         (["--batch_sizes"], ["--batch_sizes", "expected one argument"]),
-        (["--epochs=0"], ["--epochs", "'0'", "from 1 up"]),
+        (["--epochs=0"], ["--epochs", "'0'", "from 1 to 1,000,000"]),
         (["--epochs=x"], ["--epochs", "'x'"]),
         (["--max_steps=0"], ["--max_steps", "'0'"]),
         (["--time_limit=-1"], ["--time_limit", "'-1'", "above 0"]),
