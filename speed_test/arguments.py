@@ -76,8 +76,8 @@ DURATION = re.compile(r"(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s)?")
 
 seconds = argument(_seconds, f"a number of seconds above 0, and at most {MOST_SECONDS:,}")
 percent = argument(_percent, "a percentage above 0 and below 100, such as 2%")
-duration = argument(_duration, "a time above 0, such as 45s, 10m, 1h30m or 900 (seconds)")
-cooldown = argument(_cooldown, "a number of seconds above 0, or auto")
+duration = argument(_duration, "a time above 0, such as 45s, 10m, 1h30m or 900 (seconds), and at most 1,000 days")
+cooldown = argument(_cooldown, f"a number of seconds above 0, or auto, and at most {MOST_SECONDS:,}")
 
 
 def processes(text: str) -> int | str:

@@ -321,6 +321,10 @@ def _end_of_torn_row(file: IO[bytes]) -> bytes:
     return b"" if last == b"\n" else b"\n"
 
 
+# Of a CSV that is read; it may be a stranger's.
+LARGEST = 50 * 2**20  # bytes: more than 50,000 rows with all their blocks
+MOST_ROWS = 200_000
+
 # Begins the warning after which the rows are printed that the disk has refused; run_all.py looks for it.
 UNWRITTEN = "these rows could not be written"
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from speed_test.results import cell_text
+from speed_test.results import LARGEST, MOST_ROWS, cell_text
 from speed_test.verdict import series
 
 
@@ -21,8 +21,6 @@ class Found(NamedTuple):
     out_of_memory: int | None
 
 
-LARGEST = 50 * 2**20  # bytes of a CSV, and...
-MOST_ROWS = 200_000  # ...its rows: as when comparing
 NOTHING = Found({}, {}, None)
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speed_test.compare.cells import quoted
+from speed_test.results import LARGEST, MOST_ROWS
 
-LARGEST = 50 * 2**20  # bytes: more than 50,000 rows with all their blocks
-MOST_ROWS = 200_000
 MOST_COLUMNS = 1_000
 DEEPEST = 20  # folders in folders
 # Opening a named pipe waits for its other end, unless it is opened so. Windows has no such pipes among its files.

@@ -57,19 +57,18 @@ class Log:
 
     def holds(self, text: str) -> bool:
         """Whether the output has `text` somewhere."""
-        try:
-            return text in self.path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return False
+        return text in self._text()
 
     def last_line(self, begin: str = "") -> str:
         """The last line that is not empty, of those that begin with `begin` if there are any; "" without lines."""
+        told = [line.strip() for line in self._text().splitlines() if line.strip()]
+        return next(reversed([line for line in told if line.startswith(begin)] or told), "")
+
+    def _text(self) -> str:
         try:
-            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            return self.path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
-        told = [line.strip() for line in lines if line.strip()]
-        return next(reversed([line for line in told if line.startswith(begin)] or told), "")
 
 
 def run(
